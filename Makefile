@@ -1,0 +1,47 @@
+# hil: `make bench` runs the main job, `make test` runs all tests.  Both set up their own .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out/bench
+
+.PHONY: help bench test quick lint zoo results docs-check clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+bench: $(VENV)/.bench ## benchmark all zoo networks on all platforms; table here, files and report.html in out/bench
+	$(BIN)/hil bench zoo:all --platform all --out $(OUT)
+
+test: $(VENV)/.test ## lint, types, and all tests
+	$(BIN)/ruff check hil tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+quick: $(VENV)/.test ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.test ## style and types
+	$(BIN)/ruff check hil tests
+	$(BIN)/mypy
+
+zoo: $(VENV)/.test ## rebuild the zoo's .tflite files from their Keras definitions
+	$(BIN)/python -m hil.zoo.build
+
+results: $(VENV)/.bench ## remake the reference results that the README shows
+	$(BIN)/hil bench zoo:all --platform all --out results/reference > results/reference.txt
+
+clean: ## remove the environment and everything made
+	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# A venv may be there from an earlier version: the stamps make pip look again when pyproject.toml changed.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hil needs Python 3.11 or newer: set PYTHON=…"; exit 3; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python has no venv: apt install python3-venv"; exit 3; }
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[vela]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,tf]'
+	@touch $@
