@@ -1,0 +1,127 @@
+"""Activation memory: where each tensor lies in one arena, and how small the arena could be at best.
+
+A tensor lives from the op that writes it to the last op that reads it; network inputs live from the start, outputs to
+the end, and state that no op writes first (variable tensors) all the time.  A view (reshape) is its input's buffer.
+Placement is greedy by size, as TensorFlow Lite for Microcontrollers does it: the largest buffer first, each into the
+lowest gap left by the buffers that live at the same time.  Constants lie with the weights and take no room here.
+Element-wise ops in place and ops fused with their successor are not exploited: each output has a buffer of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hil.errors import ConfigError
+from hil.network.graph import VIEW_OPS, Network
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """One buffer: its tensors (views included), its size, and the first and last op during which it must exist."""
+
+    tensors: tuple[int, ...]
+    size_bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Tensor offsets in the arena, and how full it is.  All sizes in bytes.
+
+    ``lower_bound_bytes`` is what lives during ``peak_op``, unaligned: no placement can be smaller.
+    ``live_bytes`` holds one entry per op.  ``peak_op`` is None for a network without ops.
+    """
+
+    offsets: Mapping[int, int]
+    arena_bytes: int
+    lower_bound_bytes: int
+    peak_op: int | None
+    live_bytes: tuple[int, ...]
+    lifetimes: tuple[Lifetime, ...]
+
+
+def lifetimes(network: Network) -> tuple[Lifetime, ...]:
+    """When each activation buffer lives, in ops; tensors that nothing writes or reads have none."""
+    last_step = max(len(network.ops) - 1, 0)
+    first: dict[int, int] = dict.fromkeys(network.inputs, 0)
+    last: dict[int, int] = dict.fromkeys(network.inputs, 0)
+    buffer_of: dict[int, int] = {}
+    for step, op in enumerate(network.ops):
+        for i in op.inputs:
+            if i not in first:  # state: kept from one inference to the next
+                first[i], last[i] = 0, last_step
+            last[i] = max(last[i], step)
+        for i in op.outputs:
+            first.setdefault(i, step)
+            last[i] = max(last.get(i, step), step)
+        if op.type in VIEW_OPS and op.inputs and op.outputs and op.outputs[0] != op.inputs[0]:
+            buffer_of[op.outputs[0]] = buffer_of.get(op.inputs[0], op.inputs[0])
+    for i in network.outputs:
+        if i in first:
+            last[i] = last_step
+    groups: dict[int, list[int]] = {}
+    for i in first:
+        if not network.tensors[i].constant:
+            groups.setdefault(buffer_of.get(i, i), []).append(i)
+    return tuple(
+        Lifetime(
+            tensors=tuple(members),
+            size_bytes=max(network.tensors[i].size_bytes for i in members),
+            first=min(first[i] for i in members),
+            last=max(last[i] for i in members),
+        )
+        for members in groups.values()
+    )
+
+
+def plan_memory(network: Network, alignment: int = 16) -> MemoryPlan:
+    """Place every activation of ``network`` in one arena, offsets and sizes rounded up to ``alignment`` bytes."""
+    if alignment < 1:
+        raise ConfigError(f"alignment of {alignment} bytes; expected at least 1")
+    buffers = lifetimes(network)
+    offsets, arena = _place(buffers, alignment)
+    live = _live_bytes(buffers, len(network.ops))
+    peak = max(range(len(live)), key=live.__getitem__, default=None)
+    return MemoryPlan(
+        offsets={i: offset for buffer, offset in zip(buffers, offsets, strict=True) for i in buffer.tensors},
+        arena_bytes=arena,
+        lower_bound_bytes=live[peak] if peak is not None else sum(buffer.size_bytes for buffer in buffers),
+        peak_op=peak,
+        live_bytes=live,
+        lifetimes=buffers,
+    )
+
+
+def _live_bytes(buffers: Sequence[Lifetime], steps: int) -> tuple[int, ...]:
+    change = [0] * (steps + 1)
+    for buffer in buffers:
+        change[buffer.first] += buffer.size_bytes
+        if buffer.last < steps:
+            change[buffer.last + 1] -= buffer.size_bytes
+    return tuple(int(total) for total in np.cumsum(np.array(change[:steps], np.int64)))
+
+
+def _place(buffers: Sequence[Lifetime], alignment: int) -> tuple[list[int], int]:
+    """Offsets of ``buffers`` and the arena's size: the largest first, each into its lowest gap."""
+    count = len(buffers)
+    size = np.array([-(-buffer.size_bytes // alignment) * alignment for buffer in buffers], np.int64)
+    first = np.array([buffer.first for buffer in buffers], np.int64)
+    last = np.array([buffer.last for buffer in buffers], np.int64)
+    order = np.lexsort((np.arange(count), first, -size)) if count else np.empty(0, np.int64)
+    # Placed buffers in the order of placement, so that the part filled so far is one slice.
+    first, last, size = first[order], last[order], size[order]
+    start = np.zeros(count, np.int64)
+    for k in range(count):
+        meets = np.flatnonzero((first[:k] <= last[k]) & (last[:k] >= first[k]))
+        by_start = meets[np.argsort(start[meets], kind="stable")]
+        gap_start = np.maximum.accumulate(np.concatenate(([0], start[by_start] + size[by_start])))
+        room = start[by_start] - gap_start[:-1]
+        fits = np.flatnonzero(room >= size[k])
+        start[k] = gap_start[fits[0]] if fits.size else gap_start[-1]
+    offsets = np.empty(count, np.int64)
+    offsets[order] = start
+    return offsets.tolist(), int((start + size).max()) if count else 0
