@@ -1,0 +1,252 @@
+"""MAX7800x: hardware layers and memory as Analog Devices' synthesis tool lays them out.
+
+Facts from analogdevicesinc/ai8x-synthesis@ab4f4c0 (README and izer/): pooling and element-wise ops are done in flight
+before the convolution that consumes them; an operand that another layer reads too is first re-formed by a pass-through
+layer; maps that exceed one data-memory instance are streamed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hil.network import Network, Op, hwc
+from hil.network.graph import POOL_OPS, VIEW_OPS
+from hil.plan.rules import as_one_dimensional
+from hil.plan.types import HwLayer, LayerKind, MemoryUse, Placement
+from hil.platform import Target
+
+CONVOLUTIONS = frozenset({"conv2d", "conv1d", "depthwise_conv2d", "depthwise_conv1d", "transpose_conv2d"})
+ELTWISE = frozenset({"add", "sub", "bitwise_xor", "bitwise_or"})
+# Published deployments choose how many of the first layers stream; the network's metadata may say so.
+STREAMING_HINT = "ai8x.streaming_layers"
+
+_KINDS: dict[str, LayerKind] = {
+    "conv2d": "conv",
+    "conv1d": "conv",
+    "depthwise_conv2d": "conv",
+    "depthwise_conv1d": "conv",
+    "fully_connected": "fully_connected",
+    "transpose_conv2d": "transpose",
+}
+
+
+@dataclass(frozen=True)
+class Ai8xPlan:
+    """What the hardware executes, what it costs in memory, and why it cannot (``reasons``)."""
+
+    placements: tuple[Placement, ...]
+    layers: tuple[HwLayer, ...]
+    memory: tuple[MemoryUse, ...]
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def plan_ai8x(network: Network, target: Target, placements: Sequence[Placement]) -> Ai8xPlan:
+    """Group the ops placed on the accelerator into hardware layers and check them against its memories."""
+    consumers = network_consumers(network)
+    places = list(placements)
+    _fuse_in_flight(network, consumers, places)
+    layers, reforms = _layers(network, consumers, places)
+    layers, streamed, stream_reasons = _streaming(network, target, layers)
+    memory, reasons = _fit(network, target, places, layers)
+    notes = []
+    if streamed:
+        notes.append(f"the first {streamed} layers stream through the FIFO: a map exceeds one data memory")
+    if reforms:
+        notes.append(f"{reforms} pass-through layers re-form operands of element-wise ops")
+    return Ai8xPlan(tuple(places), tuple(layers), memory, tuple(stream_reasons + reasons), tuple(notes))
+
+
+def network_consumers(network: Network) -> dict[int, list[int]]:
+    """Tensor index to the ops that read it."""
+    consumers: dict[int, list[int]] = {}
+    for op in network.ops:
+        for tensor in op.inputs:
+            consumers.setdefault(tensor, []).append(op.index)
+    return consumers
+
+
+def _single_consumer(network: Network, consumers: dict[int, list[int]], op: Op) -> Op | None:
+    tensor = op.outputs[0] if op.outputs else -1
+    readers = consumers.get(tensor, [])
+    return network.ops[readers[0]] if len(readers) == 1 and tensor not in network.outputs else None
+
+
+def _fuse_in_flight(network: Network, consumers: dict[int, list[int]], places: list[Placement]) -> None:
+    """Pooling and element-wise ops join the layer after them; a stand-alone ReLU joins the layer before."""
+    for op in reversed(network.ops):
+        if places[op.index].unit != "npu":
+            continue
+        reader = _single_consumer(network, consumers, op)
+        if op.type in POOL_OPS and reader is not None and places[reader.index].unit == "npu":
+            to_point = hwc(network.out_shape(op))[:2] == (1, 1)
+            if reader.type in CONVOLUTIONS or (to_point and reader.type == "fully_connected"):
+                places[op.index] = replace(places[op.index], fused_into=reader.index)
+        elif op.type in ELTWISE and reader is not None and places[reader.index].unit == "npu":
+            if reader.type in CONVOLUTIONS:
+                places[op.index] = replace(places[op.index], fused_into=reader.index)
+            elif reader.type in POOL_OPS and places[reader.index].fused_into is not None:
+                places[op.index] = replace(places[op.index], fused_into=places[reader.index].fused_into)
+        elif op.type in {"activation", "concat"}:
+            # ReLU is free behind any layer; a concatenation is only where its producers write.
+            producer = _producer(network, op.inputs[0]) if op.inputs else None
+            if producer is not None and places[producer].unit == "npu":
+                places[op.index] = replace(places[op.index], fused_into=producer)
+
+
+def _producer(network: Network, tensor: int) -> int | None:
+    for op in network.ops:
+        if tensor in op.outputs:
+            return op.index
+    return None
+
+
+def _layers(
+    network: Network, consumers: dict[int, list[int]], places: Sequence[Placement]
+) -> tuple[list[HwLayer], int]:
+    fused: dict[int, list[Op]] = {}
+    for op in network.ops:
+        into = places[op.index].fused_into
+        if into is not None and op.index < into:
+            fused.setdefault(into, []).append(op)
+    layers: list[HwLayer] = []
+    reforms = 0
+    for op in network.ops:
+        place = places[op.index]
+        if place.unit != "npu" or place.fused_into is not None or op.type in VIEW_OPS:
+            continue
+        before = fused.get(op.index, [])
+        eltwise = next((o for o in before if o.type in ELTWISE), op if op.type in ELTWISE else None)
+        if eltwise is not None:
+            shared = [t for t in eltwise.inputs if len(consumers.get(t, ())) > 1]
+            for tensor in shared[: max(0, len(eltwise.inputs) - 1)]:
+                rows, columns, channels = hwc(network.tensors[tensor].shape)
+                layers.append(HwLayer(eltwise.index, "passthrough", rows, columns, channels, channels, columns))
+                reforms += 1
+        layers.append(_layer(network, op, before, eltwise))
+    return layers, reforms
+
+
+def _layer(network: Network, op: Op, before: Sequence[Op], eltwise: Op | None) -> HwLayer:
+    pool = next((o for o in before if o.type in POOL_OPS), op if op.type in POOL_OPS else None)
+    first = min((o for o in (pool, eltwise) if o is not None), key=lambda o: o.index, default=op)
+    rows, columns, channels = hwc(network.in_shape(first))
+    _, out_columns, out_channels = hwc(network.out_shape(op))
+    shape = as_one_dimensional(network, op) or op
+    one_row = rows == 1 and columns > 1 and (shape.type == "conv1d" or op.type not in CONVOLUTIONS)
+    if shape.type in {"conv1d", "depthwise_conv1d"}:
+        out_columns = 1
+    if one_row:
+        rows, columns = columns, 1
+    kind = _KINDS.get(shape.type, "passthrough")
+    flatten = kind == "fully_connected" and pool is None and rows * columns > 1
+    window = network.pool_window(pool) if pool is not None else (1, 1)
+    stride = pool.stride if pool is not None else (1, 1)
+    if pool is not None and columns == 1:
+        window, stride = (max(window), 1), (max(stride), 1)
+    return HwLayer(
+        op=op.index,
+        kind=kind,
+        in_rows=rows,
+        in_columns=columns,
+        in_channels=channels,
+        out_channels=out_channels,
+        out_columns=out_columns,
+        kernel=shape.kernel if kind in {"conv", "transpose"} else (1, 1),
+        padding=(shape.padding[0], shape.padding[2]) if kind in {"conv", "transpose"} else (0, 0),
+        pool=window,
+        pool_stride=stride,
+        operands=len(eltwise.inputs) if eltwise is not None else 1,
+        pool_after_eltwise=eltwise is not None and pool is not None and eltwise.index < pool.index,
+        flatten=flatten,
+    )
+
+
+def _limit(target: Target, name: str) -> int | None:
+    """A count from the platform file's ``npu.structure``; None where the file does not give it."""
+    npu = target.npu
+    figure = npu.structure.get(name) if npu is not None else None
+    return int(figure.value) if figure is not None else None
+
+
+def _streaming(network: Network, target: Target, layers: list[HwLayer]) -> tuple[list[HwLayer], int, list[str]]:
+    """Mark the layers that must stream: all up to the last one whose input exceeds one data-memory instance."""
+    hwc_limit, chw_limit = _limit(target, "hwc_pixels_max"), _limit(target, "chw_pixels_max")
+    most = _limit(target, "streaming_layers_max")
+    needed = 0
+    for index, layer in enumerate(layers):
+        limit = chw_limit if index == 0 else hwc_limit
+        if limit is not None and layer.in_rows * layer.in_columns * _passes(layer.in_channels) > limit:
+            needed = index + 1
+    hinted = network.metadata.get(STREAMING_HINT)
+    needed = max(needed, int(hinted)) if hinted is not None and needed else needed
+    reasons = []
+    if most is not None and needed > most:
+        worst = layers[needed - 1]
+        reasons.append(
+            f"{worst.in_rows}x{worst.in_columns} pixels per channel at op {worst.op} exceed one data memory"
+            f" ({hwc_limit} pixels), and only the first {most} layers can stream"
+        )
+    return [_streamed(layer) if index < needed else layer for index, layer in enumerate(layers)], needed, reasons
+
+
+def _streamed(layer: HwLayer) -> HwLayer:
+    """A streaming 1x1 convolution is replaced by the equivalent padded 3x3 one, as the vendor's tool does."""
+    if layer.kind == "conv" and layer.kernel == (1, 1) and layer.in_columns > 1:
+        return replace(layer, streaming=True, kernel=(3, 3), padding=(1, 1))
+    return replace(layer, streaming=True)
+
+
+def _passes(channels: int) -> int:
+    return math.ceil(channels / 64)
+
+
+def _instance_words(shape: tuple[int, int, int]) -> int:
+    """32-bit words over all data-memory instances that a map takes: four channels share an instance."""
+    rows, columns, channels = shape
+    return math.ceil(min(channels, 64) / 4) * _passes(channels) * rows * columns
+
+
+def _fit(
+    network: Network, target: Target, places: Sequence[Placement], layers: Sequence[HwLayer]
+) -> tuple[tuple[MemoryUse, ...], list[str]]:
+    on_npu = [op for op in network.ops if places[op.index].unit == "npu"]
+    weights = sum(op.weight_bytes for op in on_npu if not op.shared_weights)
+    # The accelerator keeps biases as one byte each, whatever the file stores.
+    biases = sum(op.biases for op in on_npu if not op.shared_weights)
+    weight_capacity = _memory(target, "npu-weight")
+    bias_capacity = _limit(target, "bias_bytes")
+    data_capacity = _memory(target, "npu-data")
+    peak_bytes, peak_op = 0, 0
+    for layer in layers:
+        if layer.streaming:
+            continue
+        op = network.ops[layer.op]
+        held = 4 * (
+            layer.operands * _instance_words((layer.in_rows, layer.in_columns, layer.in_channels))
+            + _instance_words(hwc(network.out_shape(op)))
+        )
+        if held > peak_bytes:
+            peak_bytes, peak_op = held, layer.op
+    memory = (
+        MemoryUse("weight memory", "weights", weights, weight_capacity),
+        MemoryUse("bias memory", "weights", biases, bias_capacity),
+        MemoryUse("data memory", "activations", peak_bytes, data_capacity),
+    )
+    reasons = [
+        f"{use.name} holds {use.capacity_bytes} B, needs {use.needed_bytes} B"
+        + (f" at op {peak_op} ({network.ops[peak_op].name})" if use.role == "activations" else "")
+        for use in memory
+        if not use.fits
+    ]
+    most = _limit(target, "layers_max")
+    if most is not None and len(layers) > most:
+        reasons.append(f"{len(layers)} hardware layers, at most {most}")
+    return memory, reasons
+
+
+def _memory(target: Target, kind: str) -> int | None:
+    sizes = [int(m.size_bytes.value) for m in target.platform.memories.values() if m.kind == kind]
+    return sum(sizes) if sizes else None

@@ -1,0 +1,113 @@
+"""Making a plan: place every op, say why, and check the memories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hil.network import Network
+from hil.network.graph import VIEW_OPS
+from hil.network.memory import plan_memory
+from hil.plan.ai8x import plan_ai8x
+from hil.plan.rules import unsupported_reason
+from hil.plan.types import MemoryUse, Placement, Plan
+from hil.plan.vela import VelaReport, available, compile_network
+from hil.platform import Target
+from hil.units import format_bytes
+
+# Runtimes without a graph interpreter: what comes before and after the accelerator is the application's own code.
+_HOST_EDGE_FAMILIES = frozenset({"ai8x"})
+
+
+def make_plan(network: Network, target: Target, *, vela_cache: Path | None = None, use_vela: bool = True) -> Plan:
+    """Place a network on a target.
+
+    A network that does not fit is a result: ``plan.fits`` is false and ``plan.reasons`` says why.
+    """
+    npu = target.npu
+    vela: VelaReport | None = None
+    notes: list[str] = []
+    if npu is None:
+        placements = [Placement("free" if op.type in VIEW_OPS else "cpu") for op in network.ops]
+    elif npu.family == "ethos_u" and npu.vela is not None and use_vela and available() is not None:
+        vela = compile_network(network, npu.vela, target.npu_clock_hz, cache=vela_cache)
+        placements = [
+            Placement(
+                "free" if op.type in VIEW_OPS else "npu" if vela.on_npu[op.index] else "cpu",
+                vela.reasons.get(op.index, ""),
+            )
+            for op in network.ops
+        ]
+    else:
+        placements = [_place(network, op_index, target) for op_index in range(len(network.ops))]
+        if npu.family == "ethos_u":
+            notes.append("Vela is not used here: operator support and cycles are approximate (pip install 'hil[vela]')")
+    placements = _edges(placements, npu is not None and npu.family in _HOST_EDGE_FAMILIES)
+    if npu is not None and npu.family == "ai8x":
+        result = plan_ai8x(network, target, placements)
+        extra = _split_notes(placements)
+        return Plan(
+            network, target, result.placements, result.memory, result.reasons, (*result.notes, *extra), result.layers
+        )
+    memory, reasons = _general_memory(network, target, vela)
+    return Plan(network, target, tuple(placements), memory, tuple(reasons), tuple(notes), vela=vela)
+
+
+def _place(network: Network, index: int, target: Target) -> Placement:
+    op = network.ops[index]
+    if op.type in VIEW_OPS:
+        return Placement("free")
+    npu = target.npu
+    assert npu is not None  # callers place on a target with an accelerator
+    reason = unsupported_reason(network, op, npu.operators, npu.name)
+    return Placement("npu") if reason is None else Placement("cpu", reason)
+
+
+def _edges(placements: Sequence[Placement], host_edges: bool) -> list[Placement]:
+    """Where the application, not a graph runtime, drives the accelerator, host ops before the first and after the
+    last accelerated op belong to input loading and post-processing."""
+    accelerated = [index for index, place in enumerate(placements) if place.unit == "npu"]
+    if not host_edges or not accelerated:
+        return list(placements)
+    edged = []
+    for index, place in enumerate(placements):
+        phase = place.phase
+        if place.unit == "cpu" and index < accelerated[0]:
+            phase = "input_load"
+        elif place.unit == "cpu" and index > accelerated[-1]:
+            phase = "post_process"
+        edged.append(Placement(place.unit, place.reason, phase, place.fused_into))
+    return edged
+
+
+def _split_notes(placements: Sequence[Placement]) -> list[str]:
+    inside = [index for index, place in enumerate(placements) if place.unit == "cpu" and place.phase == "inference"]
+    if not inside:
+        return []
+    return [
+        f"{len(inside)} ops in mid-network leave the accelerator: the vendor's tool compiles whole networks only,"
+        " so this needs a hand-written split"
+    ]
+
+
+def _general_memory(
+    network: Network, target: Target, vela: VelaReport | None
+) -> tuple[tuple[MemoryUse, ...], list[str]]:
+    """Weights against the memories that may hold them, activations against theirs."""
+    memories = target.platform.memories
+    arena = plan_memory(network)
+    weights = network.weight_bytes + network.bias_bytes
+    activations = arena.arena_bytes
+    if vela is not None:
+        weights, activations = vela.flash_bytes or weights, vela.sram_bytes or activations
+    uses, reasons = [], []
+    for role, needed in (("weights", weights), ("activations", activations)):
+        holders = [(name, memory) for name, memory in memories.items() if role in memory.holds]
+        capacity = sum(int(memory.size_bytes.value) for _, memory in holders) if holders else None
+        use = MemoryUse("+".join(name for name, _ in holders) or role, role, needed, capacity)
+        uses.append(use)
+        if not use.fits:
+            peak = arena.peak_op
+            where = f" at op {peak} ({network.ops[peak].name})" if role == "activations" and peak is not None else ""
+            reasons.append(f"{format_bytes(capacity)} for {role} in {use.name}, needs {format_bytes(needed)}{where}")
+    return tuple(uses), reasons
