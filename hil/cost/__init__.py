@@ -1,0 +1,7 @@
+"""Cost models: from a plan to latency and energy by phase, each with an interval."""
+
+from __future__ import annotations
+
+from hil.cost.model import Cost, CostModel, Estimate, Prediction
+
+__all__ = ["Cost", "CostModel", "Estimate", "Prediction"]

@@ -1,0 +1,204 @@
+"""The counts that every cost model starts from: one row per op, over any number of plans on the same target.
+
+Columns are numpy arrays over all ops of all plans, so that a hundred thousand networks cost a few array operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hil.network import Network, Op, hwc
+from hil.plan import PHASES, Plan
+from hil.platform import Target
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+# How an op spends its time, whatever computes it.
+KINDS = ("conv", "pointwise", "depthwise", "fully_connected", "pool", "elementwise", "exp", "move")
+_EXPONENTIAL = frozenset({"sigmoid", "logistic", "silu", "tanh", "gelu", "elu", "softmax", "hard_swish", "lut"})
+_KIND_OF_TYPE: dict[str, str] = {
+    **dict.fromkeys(("conv2d", "conv1d", "transpose_conv2d", "conv3d"), "conv"),
+    **dict.fromkeys(("depthwise_conv2d", "depthwise_conv1d"), "depthwise"),
+    **dict.fromkeys(("fully_connected", "matmul", "unidirectional_sequence_lstm"), "fully_connected"),
+    **dict.fromkeys(
+        ("max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "mean", "sum", "reduce_max", "reduce_min"),
+        "pool",
+    ),
+    **dict.fromkeys(
+        ("softmax", "logistic", "tanh", "exp", "elu", "gelu", "log_softmax", "rsqrt", "sqrt", "log"), "exp"
+    ),
+    **dict.fromkeys(
+        (
+            "concat",
+            "pad",
+            "transpose",
+            "slice",
+            "strided_slice",
+            "split",
+            "pack",
+            "unpack",
+            "tile",
+            "gather",
+            "fill",
+            "shape",
+            "upsample",
+            "insert_zeros",
+            "space_to_batch_nd",
+            "batch_to_space_nd",
+            "depth_to_space",
+            "space_to_depth",
+        ),
+        "move",
+    ),
+}
+KIND_INDEX = {name: index for index, name in enumerate(KINDS)}
+PHASE_INDEX: dict[str, int] = {name: index for index, name in enumerate(PHASES)}
+
+
+def op_kind(op: Op) -> str:
+    """The cost kind of an op; unknown types count as element-wise."""
+    if op.type == "activation":
+        return "exp" if op.activation in _EXPONENTIAL else "elementwise"
+    kind = _KIND_OF_TYPE.get(op.type, "elementwise")
+    return "pointwise" if kind == "conv" and math.prod(op.kernel) == 1 else kind
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Counts of plans on one target.  ``starts[i]`` is the first op row of plan ``i``; every plan has a row at least.
+
+    Op columns (length: ops): ``kind``, ``phase`` (indices into KINDS and PHASES), ``npu``, ``cpu`` (masks), ``macs``,
+    ``in_channels``, ``out_channels``, ``pixels`` (output positions), ``taps`` (kernel elements), ``values`` (output
+    elements), ``work`` (window taps times output elements of pooling), ``weight_bytes``, ``moved_bytes`` (activations
+    read and written), ``fused_exp`` (output elements of a fused exponential activation),
+    ``border_read`` and ``border_write``: bytes that a host op in mid-network exchanges with the accelerator.
+    Plan columns (length: plans): ``input_bytes``, ``output_bytes``, ``output_values``, ``npu_weight_bytes``.
+    ``extra``: columns that a family adds.
+    """
+
+    target: Target
+    starts: Int
+    op: dict[str, Float]
+    kind: Int
+    phase: Int
+    npu: Mask
+    cpu: Mask
+    plan: dict[str, Float]
+    extra: dict[str, Float] = field(default_factory=dict)
+
+    @property
+    def plans(self) -> int:
+        return len(self.starts)
+
+    def per_plan(self, values: Float) -> Float:
+        """Sum an op column (or rows of them, shape ``[..., ops]``) over the ops of each plan: ``[..., plans]``."""
+        return np.add.reduceat(values, self.starts, axis=-1)
+
+
+_OP_COLUMNS = (
+    "macs",
+    "in_channels",
+    "out_channels",
+    "pixels",
+    "taps",
+    "values",
+    "work",
+    "weight_bytes",
+    "moved_bytes",
+    "fused_exp",
+    "border_read",
+    "border_write",
+)
+
+
+def build_workload(plans: Sequence[Plan]) -> Workload:
+    """Count the work of plans that share a target."""
+    rows: list[tuple[float, ...]] = []
+    kinds: list[int] = []
+    phases: list[int] = []
+    units: list[int] = []
+    starts: list[int] = []
+    for plan in plans:
+        starts.append(len(rows))
+        network = plan.network
+        border = _border(plan)
+        for op, place in zip(network.ops, plan.placements, strict=True):
+            rows.append((*_counts(network, op), *border.get(op.index, (0.0, 0.0))))
+            kinds.append(KIND_INDEX[op_kind(op)])
+            phases.append(PHASE_INDEX[place.phase])
+            units.append(0 if place.fused_into is not None else {"npu": 1, "cpu": 2, "free": 0}[place.unit])
+        if len(rows) == starts[-1]:  # a network without ops still has its phases
+            rows.append((0.0,) * len(_OP_COLUMNS))
+            kinds.append(KIND_INDEX["move"])
+            phases.append(PHASE_INDEX["inference"])
+            units.append(0)
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(_OP_COLUMNS))
+    unit = np.array(units, dtype=np.int64)
+    networks = [plan.network for plan in plans]
+    return Workload(
+        target=plans[0].target,
+        starts=np.array(starts, dtype=np.int64),
+        op={name: table[:, index] for index, name in enumerate(_OP_COLUMNS)},
+        kind=np.array(kinds, dtype=np.int64),
+        phase=np.array(phases, dtype=np.int64),
+        npu=unit == 1,
+        cpu=unit == 2,
+        plan={
+            "input_bytes": np.array([float(n.input_bytes) for n in networks]),
+            "output_bytes": np.array([float(n.output_bytes) for n in networks]),
+            "output_values": np.array([float(sum(n.tensors[t].elements for t in n.outputs)) for n in networks]),
+            "npu_weight_bytes": np.array([_npu_weight_bytes(plan) for plan in plans]),
+        },
+    )
+
+
+def _npu_weight_bytes(plan: Plan) -> float:
+    """Weights of accelerated ops, and a byte per bias: what a host loads into an accelerator's own memories."""
+    ops = zip(plan.network.ops, plan.placements, strict=True)
+    own = [op for op, place in ops if place.unit == "npu" and not op.shared_weights]
+    return float(sum(op.weight_bytes + op.const_bytes + op.biases for op in own))
+
+
+def _border(plan: Plan) -> dict[int, tuple[float, float]]:
+    """Per host op within the inference: bytes read from the accelerator, and bytes written back to it."""
+    network, places = plan.network, plan.placements
+    if not any(place.unit == "npu" for place in places) or not plan.fallback:
+        return {}
+    written_by_npu = {t for op in network.ops if places[op.index].unit == "npu" for t in op.outputs}
+    read_by_npu = {t for op in network.ops if places[op.index].unit == "npu" for t in op.inputs}
+    found: dict[int, tuple[float, float]] = {}
+    for index in plan.fallback:
+        op = network.ops[index]
+        if places[index].phase == "inference":
+            found[index] = (
+                float(sum(network.tensors[t].size_bytes for t in op.inputs if t in written_by_npu)),
+                float(sum(network.tensors[t].size_bytes for t in op.outputs if t in read_by_npu)),
+            )
+    return found
+
+
+def _counts(network: Network, op: Op) -> tuple[float, ...]:
+    channels_in = hwc(network.in_shape(op))[2]
+    rows, columns, channels_out = hwc(network.out_shape(op))
+    values = sum(network.tensors[t].elements for t in op.outputs)
+    taps = math.prod(network.pool_window(op)) if op_kind(op) == "pool" and op.type != "mean" else math.prod(op.kernel)
+    in_values = sum(network.tensors[t].elements for t in op.inputs)
+    return (
+        float(op.macs),
+        float(channels_in / op.groups if op.groups > 1 and op.type in ("conv2d", "conv1d") else channels_in),
+        float(channels_out),
+        float(rows * columns),
+        float(taps),
+        float(values),
+        float(in_values if op.type in {"mean", "sum"} else taps * values),
+        float(op.weight_bytes + op.bias_bytes + op.const_bytes),
+        float(network.read_bytes(op) + network.write_bytes(op)),
+        float(values if op.type != "activation" and op.activation in _EXPONENTIAL else 0),
+    )
