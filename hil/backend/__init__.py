@@ -1,0 +1,8 @@
+"""Backends: run a plan and return a run.  All implement one small protocol."""
+
+from __future__ import annotations
+
+from hil.backend.base import BACKEND_NAMES, Backend, RunOptions, make_backend
+from hil.backend.run import Run, RunFile
+
+__all__ = ["BACKEND_NAMES", "Backend", "Run", "RunFile", "RunOptions", "make_backend"]

@@ -1,0 +1,124 @@
+"""``hil bench``: networks times platforms on one backend; a table, records, flat files and a page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hil.cli.common import add_common, add_targets, cache_dir, console, load_networks, load_targets, verb
+
+if TYPE_CHECKING:
+    from hil.backend import RunOptions
+    from hil.bench import Bench, BenchResult, Store
+
+_PROGRESS_EVERY_S = 2.0
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verb(
+        verbs,
+        "bench",
+        "benchmark networks on platforms: latency, power, energy by phase, memory, fit",
+        "hil bench my_model.tflite --platform all --out out/mine",
+    )
+    parser.add_argument(
+        "networks",
+        nargs="*",
+        default=["zoo:all"],
+        metavar="FILE|zoo:NAME",
+        help="a .tflite file, a layer list (.json), zoo:NAME or zoo:all (default)",
+    )
+    add_targets(parser)
+    parser.add_argument("--backend", default="analytic", help="what runs it (default: analytic)")
+    parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="inferences back to back (default: 1)")
+    parser.add_argument(
+        "--period", metavar="TIME", help="one inference per period, such as 1s: power states and battery life"
+    )
+    parser.add_argument(
+        "--battery",
+        default="0.675Wh",
+        metavar="ENERGY",
+        help="battery for --period (default: a CR2032, 225 mAh at 3 V)",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write records, tables and report.html there")
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= 100_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a count from 1 to 100000")
+    return count
+
+
+def run(args: argparse.Namespace) -> int:
+    from hil.backend import make_backend
+    from hil.bench import Bench, Store, to_json
+    from hil.report.page import write_page
+    from hil.report.tables import print_duty, print_failures, print_runs
+
+    backend = make_backend(args.backend)
+    options = _options(args)
+    networks = load_networks(args.networks)
+    targets = load_targets(args.platform, args.operating_point, args.overrides, args.platform_path)
+    bench = Bench(networks, targets, backend, options, cache=cache_dir())
+    store = Store(args.out) if args.out is not None else None
+    result = _with_progress(bench, store)
+    if store is not None and result.runs:
+        write_page(result.runs, args.out / "report.html", args.platform_path)
+    if args.json:
+        sys.stdout.write(to_json(result.runs))
+    else:
+        out = console()
+        print_runs(result.runs, out)
+        print_duty(result.runs, out)
+        if result.resumed:
+            out.print(f"resumed: {result.resumed} runs were already there", markup=False)
+        if args.out is not None:
+            out.print(f"records, tables and report.html: {args.out}", markup=False)
+    print_failures(result.failures, sys.stderr)
+    return max((error.exit_code for _, _, error in result.failures), default=0)
+
+
+def _options(args: argparse.Namespace) -> RunOptions:
+    from hil.backend import RunOptions
+    from hil.errors import ConfigError
+    from hil.units import parse_quantity
+
+    period = parse_quantity(args.period, "s") if args.period is not None else None
+    battery_j = parse_quantity(args.battery, "Wh") * 3600.0
+    if period is not None and period <= 0:
+        raise ConfigError(f"--period {args.period}: must be longer than nothing")
+    if battery_j <= 0:
+        raise ConfigError(f"--battery {args.battery}: must hold something")
+    return RunOptions(repeat=args.repeat, period_s=period, battery_j=battery_j)
+
+
+def _with_progress(bench: Bench, store: Store | None) -> BenchResult:
+    """Run with a bar on stderr; where that is no terminal, a line every two seconds."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def tell(done: int, total: int, what: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _PROGRESS_EVERY_S:
+                last = time.monotonic()
+                sys.stderr.write(f"hil: {done} of {total}: {what}\n")
+
+        return bench.run(store, tell)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("start", total=None)
+        return bench.run(
+            store, lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+        )

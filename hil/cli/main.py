@@ -1,0 +1,60 @@
+"""``hil``: reads the command line, runs one verb, and turns errors into one line, a hint and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from hil import __version__
+from hil.cli import bench, check, doctor, networks, platforms, report
+from hil.errors import HilError
+
+VERBS = (bench, check, networks, platforms, report, doctor)
+
+_EPILOG = """\
+exit codes: 0 done, 1 disagrees or regressed, 2 usage or input, 3 something is missing here (see hil doctor),
+4 the device failed
+
+example:
+  hil bench zoo:kws my_model.tflite --platform max78000,hx-we2 --out out/first
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser with every verb."""
+    parser = argparse.ArgumentParser(
+        prog="hil",
+        description="Benchmark neural networks on microcontroller-class NPUs, with or without the boards.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"hil {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_parser(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = make_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except HilError as error:
+        if args.debug:
+            raise
+        sys.stderr.write(f"hil: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"     {error.hint}\n")
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader (head, less) has gone: not an error.  Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("hil: interrupted; what was finished is kept, the same command resumes\n")
+        return 130

@@ -1,0 +1,125 @@
+"""``hil platforms``: the platforms, or everything that is known of one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from hil.cli.common import add_common, console, verb
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verb(verbs, "platforms", "list the platforms, or show one with its sources", "hil platforms show max78000")
+    parser.add_argument("action", nargs="?", choices=("list", "show"), default="list")
+    parser.add_argument("platforms", nargs="*", metavar="ID")
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from hil.platform import load_platform, platform_files
+
+    ids = args.platforms or list(platform_files(args.platform_path))
+    platforms = [load_platform(platform_id, args.platform_path) for platform_id in ids]
+    if args.json:
+        documents = [p.model_dump(mode="json", by_alias=True, exclude_none=True) for p in platforms]
+        sys.stdout.write(json.dumps({"schema": 1, "platforms": documents}, indent=1, ensure_ascii=False) + "\n")
+    elif args.action == "show":
+        for platform in platforms:
+            _show(platform)
+    else:
+        _list(platforms)
+    return 0
+
+
+def _list(platforms: list[Any]) -> None:
+    from rich.table import Table
+
+    from hil.platform import make_target
+    from hil.units import format_si
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "name", "host", "accelerator", "family"):
+        table.add_column(name, overflow="fold")
+    table.add_column("peak", justify="right")
+    table.add_column("operating points", overflow="fold")
+    for platform in platforms:
+        target = make_target(platform)
+        npu = platform.npu
+        peak = npu.peak_macs_per_cycle.value * target.npu_clock_hz * 2 if npu is not None and target.npu else None
+        table.add_row(
+            platform.id,
+            platform.name,
+            f"{target.host.isa} {format_si(target.host_clock_hz, 'Hz')}",
+            npu.name if npu is not None else "none",
+            npu.family if npu is not None else "cpu",
+            format_si(peak, "OPS") if peak is not None else "-",
+            ", ".join(platform.operating_points),
+        )
+    console().print(table)
+
+
+def _show(platform: Any) -> None:
+    from rich.table import Table
+
+    from hil.cost import CostModel
+    from hil.platform import make_target
+
+    out = console()
+    out.print(f"{platform.name} ({platform.vendor}; {platform.board or 'no board named'})", markup=False)
+    out.print(platform.summary, markup=False)
+    for note in platform.notes:
+        out.print(f"- {note}", markup=False)
+    table = Table(box=None, pad_edge=False, title="figures of the platform file", title_justify="left")
+    table.add_column("figure", overflow="fold")
+    table.add_column("value", justify="right")
+    table.add_column("certainty")
+    table.add_column("source", overflow="fold")
+    for path, figure in figures(platform):
+        table.add_row(path, f"{figure.value:g}", figure.certainty, figure.source)
+    out.print(table)
+    model = CostModel(make_target(platform))
+    priors = Table(
+        box=None, pad_edge=False, title="cost parameters at the default operating point", title_justify="left"
+    )
+    priors.add_column("parameter", overflow="fold")
+    priors.add_column("median", justify="right")
+    priors.add_column("x/÷", justify="right")
+    priors.add_column("unit")
+    priors.add_column("certainty")
+    priors.add_column("reason", overflow="fold")
+    for parameter in model.parameters.values():
+        prior = parameter.prior
+        spread = f"{2.718281828459045**prior.sigma:.2f}" if prior.value > 0 else "-"
+        priors.add_row(parameter.name, f"{prior.value:.4g}", spread, parameter.unit, prior.certainty, prior.reason)
+    out.print(priors)
+    for key, source in platform.sources.items():
+        out.print(
+            f"{key}: {source.title} ({source.reference})" if source.reference else f"{key}: {source.title}",
+            markup=False,
+        )
+
+
+def figures(platform: Any) -> list[tuple[str, Any]]:
+    """Every sourced figure of a platform with its key, in file order; costs are shown apart."""
+    from pydantic import BaseModel
+
+    from hil.platform.schema import Figure
+
+    found: list[tuple[str, Any]] = []
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, Figure):
+            found.append((path, node))
+        elif isinstance(node, BaseModel):
+            for key in type(node).model_fields:
+                if not (path == "" and key == "costs"):
+                    walk(getattr(node, key), f"{path}.{key}".lstrip("."))
+        elif isinstance(node, dict):
+            for key, value in node.items():
+                walk(value, f"{path}.{key}")
+
+    walk(platform, "")
+    return found
