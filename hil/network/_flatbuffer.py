@@ -17,6 +17,7 @@ from flatbuffers import encode, number_types
 from flatbuffers.table import Table as RawTable
 
 from hil.errors import NetworkError
+from hil.network import _limits as limits
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,9 +128,9 @@ class Table:
         self.file.spend(count)
         return np.frombuffer(self.file.data, kind, count, start).tolist() if count else []
 
-    def text(self, slot: int, limit: int) -> str:
-        """A string, cut after ``limit`` bytes; bytes that are not UTF-8 are replaced."""
+    def text(self, slot: int, limit: int = limits.MAX_NAME) -> str:
+        """A string, cut after ``limit`` bytes; whatever cannot be printed is replaced."""
         start, count = self.span(slot)
         used = min(count, limit)
         self.file.spend(used)
-        return self.file.data[start : start + used].decode("utf-8", "replace")
+        return limits.clean(self.file.data[start : start + used].decode("utf-8", "replace"))

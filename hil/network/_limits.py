@@ -10,12 +10,18 @@ from hil.network.graph import Network
 
 MAX_TFLITE_BYTES = 256 << 20
 MAX_LAYERS_BYTES = 32 << 20
-MAX_OPS = 20_000
-MAX_TENSORS = 100_000
+MAX_OPS = 10_000
+MAX_TENSORS = 20_000
 MAX_RANK = 16
 MAX_ELEMENTS = 1 << 32
 MAX_MACS = 1 << 50
 MAX_NAME = 512
+
+
+def clean(text: str) -> str:
+    """A name from a file, safe to print anywhere: cut to length, control characters and lone surrogates replaced."""
+    text = text[:MAX_NAME]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def checked_shape(dims: Sequence[int], where: str) -> tuple[int, ...]:

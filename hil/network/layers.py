@@ -120,7 +120,7 @@ def _show(value: object) -> str:
     if isinstance(value, list):
         plain = len(value) <= 8 and all(isinstance(item, int | float | str) for item in value)
         return _show(str(value)) if plain else f"a list of {len(value)} values"
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = limits.clean(value) if isinstance(value, str) else json.dumps(value)
     return f"'{text[:57]}...'" if len(text) > 60 else f"'{text}'"
 
 
@@ -157,7 +157,7 @@ class _Entry:
             return default
         if not isinstance(value, str):
             raise self.fail(key, "a text")
-        return value[: limits.MAX_NAME]
+        return limits.clean(value)
 
     def flag(self, key: str) -> bool:
         value = self.values.get(key)
@@ -245,7 +245,9 @@ class _ListReader:
             if not isinstance(values, dict):
                 raise NetworkError(f"{name}: op {index} is {_show(values)}; expected an object with a 'type'")
             label = values.get("name")
-            where = f"{name}: op {index} ({label[:60]})" if isinstance(label, str) else f"{name}: op {index}"
+            where = (
+                f"{name}: op {index} ({limits.clean(label[:60])})" if isinstance(label, str) else f"{name}: op {index}"
+            )
             entries.append(_Entry(values, where, _OP_KEYS))
         return entries
 

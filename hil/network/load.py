@@ -35,7 +35,7 @@ def _content(path: Path) -> bytes:
     """The file's bytes; never opens a device or pipe, never reads more than the largest network allowed."""
     try:
         if not path.exists():
-            raise NetworkError(f"{path}: no such file; expected {_KINDS}", hint="check the path, or see `hil networks`")
+            raise NetworkError(f"{path}: no such file; expected {_KINDS}", hint="check the path")
         if not path.is_file():
             kind = "a directory" if path.is_dir() else "not a regular file"
             raise NetworkError(f"{path}: is {kind}; expected {_KINDS}")

@@ -107,21 +107,16 @@ def _live_bytes(buffers: Sequence[Lifetime], steps: int) -> tuple[int, ...]:
 
 def _place(buffers: Sequence[Lifetime], alignment: int) -> tuple[list[int], int]:
     """Offsets of ``buffers`` and the arena's size: the largest first, each into its lowest gap."""
-    count = len(buffers)
-    size = np.array([-(-buffer.size_bytes // alignment) * alignment for buffer in buffers], np.int64)
-    first = np.array([buffer.first for buffer in buffers], np.int64)
-    last = np.array([buffer.last for buffer in buffers], np.int64)
-    order = np.lexsort((np.arange(count), first, -size)) if count else np.empty(0, np.int64)
-    # Placed buffers in the order of placement, so that the part filled so far is one slice.
-    first, last, size = first[order], last[order], size[order]
-    start = np.zeros(count, np.int64)
-    for k in range(count):
-        meets = np.flatnonzero((first[:k] <= last[k]) & (last[:k] >= first[k]))
-        by_start = meets[np.argsort(start[meets], kind="stable")]
-        gap_start = np.maximum.accumulate(np.concatenate(([0], start[by_start] + size[by_start])))
-        room = start[by_start] - gap_start[:-1]
-        fits = np.flatnonzero(room >= size[k])
-        start[k] = gap_start[fits[0]] if fits.size else gap_start[-1]
-    offsets = np.empty(count, np.int64)
-    offsets[order] = start
-    return offsets.tolist(), int((start + size).max()) if count else 0
+    sizes = [-(-buffer.size_bytes // alignment) * alignment for buffer in buffers]
+    order = sorted(range(len(buffers)), key=lambda k: (-sizes[k], buffers[k].first, k))
+    offsets = [0] * len(buffers)
+    placed = np.empty((4, 0), np.int64)  # start, end, first and last op of the buffers placed so far, by start
+    for k in order:
+        start, end, first, last = placed
+        meets = np.flatnonzero((first <= buffers[k].last) & (last >= buffers[k].first))
+        gap_starts = np.maximum.accumulate(np.concatenate(([0], end[meets])))
+        fits = np.flatnonzero(start[meets] - gap_starts[:-1] >= sizes[k])
+        offsets[k] = int(gap_starts[fits[0] if fits.size else -1])
+        row = (offsets[k], offsets[k] + sizes[k], buffers[k].first, buffers[k].last)
+        placed = np.insert(placed, np.searchsorted(start, offsets[k], side="right"), row, axis=1)
+    return offsets, int(placed[1].max(initial=0))

@@ -6,8 +6,9 @@ so that a damaged or hostile file ends in :class:`~hil.errors.NetworkError`.
 
 What is counted: weights and biases in elements and stored bytes; a bias of zeros only, which the converter adds where
 a layer has none, counts as bytes but not as parameters.  A weight buffer that an earlier op used already marks the op
-as ``shared_weights``.  Constants that are data (an added tensor, PReLU slopes) are ``const_bytes``; shapes, axes and
-paddings are not.  A ``DEQUANTIZE`` of a constant (float16 files) is dropped: its result stands for the constant.
+as ``shared_weights``, its bias included.  Constants that are data (an added tensor, PReLU slopes) are ``const_bytes``;
+shapes, axes and paddings are not.  A ``DEQUANTIZE`` of a constant (float16 files) is dropped: its result stands for
+the constant.  Sub-graphs that only initialise state (``CALL_ONCE``) are no part of an inference and stay unread.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class _GraphReader:
             if index not in self.written and not self.tensors[index].constant:
                 raise self._error(f"output tensor {index} ({self.tensors[index].name})", "no op writes it", "one op")
         notes = {
-            "description": self.model.text(schema.Model.DESCRIPTION, limits.MAX_NAME),
+            "description": self.model.text(schema.Model.DESCRIPTION),
             "ignored_subgraphs": str(extra_graphs) if extra_graphs else "",
             "folded_dequantize": str(len(self.stands_for)) if self.stands_for else "",
         }
@@ -88,6 +89,7 @@ class _GraphReader:
             inputs=inputs,
             outputs=outputs,
             file_bytes=len(self.model.file.data),
+            model=self.model.file.data,
             metadata={key: value for key, value in notes.items() if value},
         )
 
@@ -115,7 +117,7 @@ class _GraphReader:
 
     def _read_tensor(self, index: int, table: fb.Table, buffers: Sequence[tuple[int, int]]) -> None:
         fields = schema.TensorFields
-        label = table.text(fields.NAME, limits.MAX_NAME)
+        label = table.text(fields.NAME)
         where = f"{self.name}: tensor {index} ({label})"
         code = table.scalar(fields.TYPE, fb.INT8)
         if not 0 <= code < len(schema.ELEMENT_TYPES):
@@ -192,7 +194,7 @@ class _GraphReader:
                 f"{self.name}: builtin operator {code}; expected 0 to {len(schema.BUILTIN_OPERATORS) - 1}",
                 hint="the file is damaged, or newer than this version of hil",
             )
-        return schema.BUILTIN_OPERATORS[code], table.text(fields.CUSTOM_CODE, limits.MAX_NAME)
+        return schema.BUILTIN_OPERATORS[code], table.text(fields.CUSTOM_CODE)
 
     def _read_op(self, position: int, index: int, table: fb.Table, builtin: str, custom: str) -> Op | None:
         where = f"op {position} ({custom or builtin})"
@@ -344,4 +346,4 @@ def _quantization(table: fb.Table, shape: Sequence[int], where: str) -> Quantiza
         raise NetworkError(f"{where}: {len(zero_points)} zero points for {len(scales)} scales; expected as many")
     if len(zero_points) < len(scales):
         zero_points = (zero_points or [0]) * len(scales)
-    return Quantization(tuple(scales), tuple(zero_points), axis)
+    return Quantization(tuple(scales), tuple(zero_points), axis if len(scales) > 1 else 0)

@@ -322,23 +322,18 @@ def _shape_tensors(network: Network) -> set[int]:
 
 def _expanded(network: Network) -> tuple[set[int], set[int]]:
     """Ops written in four dimensions, and the lower-ranked tensors that are written ``[N, L, 1, C]`` for them."""
-    ops: set[int] = {op.index for op in network.ops if op.type in _SPATIAL}
+    ops = {op.index for op in network.ops if op.type in _SPATIAL}
     tensors: set[int] = set()
-
-    def take(op: Op) -> bool:
-        new = {t for t in (*op.inputs, *op.outputs) if len(network.tensors[t].shape) == 3} - tensors
-        tensors.update(new)
-        return bool(new)
-
-    changed = any([take(op) for op in network.ops if op.index in ops])
-    while changed:
-        changed = False
+    before = -1
+    while len(tensors) > before:
+        before = len(tensors)
         for op in network.ops:
             both = (*op.inputs, *op.outputs)
-            if op.type in _RANK_FREE and not tensors.isdisjoint(both):
-                if all(len(network.tensors[t].shape) == 3 for t in both):
-                    ops.add(op.index)
-                    changed |= take(op)
+            lines = [t for t in both if len(network.tensors[t].shape) == 3]
+            if op.type in _RANK_FREE and len(lines) == len(both) and not tensors.isdisjoint(both):
+                ops.add(op.index)
+            if op.index in ops:
+                tensors.update(lines)
     return ops, tensors
 
 
@@ -406,10 +401,9 @@ class _Writer:
         groups = _Groups(len(self.network.tensors))
         chosen: dict[int, Affine] = {}
         for op in self.network.ops:
-            if op.type in _KEEPS_SCALE or op.type in _CONVERSIONS:
-                # Of a fused activation only clamps leave the scale as it is; others write their own tensor.
-                if op.activation in _FUSED or op.type in _CONVERSIONS:
-                    groups.join(t for t in (*op.inputs, *op.outputs) if t not in self.shapes)
+            # Of the activation functions only clamps leave the scale as it is; others write their own tensor.
+            if op.type in _CONVERSIONS or (op.type in _KEEPS_SCALE and op.activation in _FUSED):
+                groups.join(t for t in (*op.inputs, *op.outputs) if t not in self.shapes)
         for op in self.network.ops:
             fixed = _prescribed(op)
             if fixed is not None and op.outputs:

@@ -164,6 +164,22 @@ def _layer(network: Network, op: Op, before: Sequence[Op], eltwise: Op | None) -
     )
 
 
+def fully_connected_limit(network: Network, op: Op, target: Target) -> str | None:
+    """Why a fully connected layer has too many inputs, or None: more are allowed where a map is flattened."""
+    most = _limit(target, "fc_inputs_max")
+    inputs = network.tensors[op.inputs[0]].elements if op.inputs else 0
+    if op.type != "fully_connected" or most is None or inputs <= most:
+        return None
+    producer = _producer(network, op.inputs[0])
+    source = network.ops[producer] if producer is not None else None
+    flat = source is not None and source.type in VIEW_OPS and source.inputs
+    rows, columns, channels = hwc(network.in_shape(source if flat and source is not None else op))
+    pixels, elements = _limit(target, "flatten_pixels_max"), _limit(target, "flatten_inputs_max")
+    if rows * columns > 1 and channels <= most and rows * columns <= (pixels or 0) and inputs <= (elements or 0):
+        return None
+    return f"{inputs} inputs: at most {most}, or {elements} flattened from at most {pixels} pixels"
+
+
 def _limit(target: Target, name: str) -> int | None:
     """A count from the platform file's ``npu.structure``; None where the file does not give it."""
     npu = target.npu

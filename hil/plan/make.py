@@ -8,7 +8,7 @@ from pathlib import Path
 from hil.network import Network
 from hil.network.graph import VIEW_OPS
 from hil.network.memory import plan_memory
-from hil.plan.ai8x import plan_ai8x
+from hil.plan.ai8x import fully_connected_limit, plan_ai8x
 from hil.plan.rules import unsupported_reason
 from hil.plan.types import MemoryUse, Placement, Plan
 from hil.plan.vela import VelaReport, available, compile_network
@@ -60,6 +60,8 @@ def _place(network: Network, index: int, target: Target) -> Placement:
     npu = target.npu
     assert npu is not None  # callers place on a target with an accelerator
     reason = unsupported_reason(network, op, npu.operators, npu.name)
+    if reason is None and npu.family == "ai8x":
+        reason = fully_connected_limit(network, op, target)
     return Placement("npu") if reason is None else Placement("cpu", reason)
 
 
@@ -110,4 +112,11 @@ def _general_memory(
             peak = arena.peak_op
             where = f" at op {peak} ({network.ops[peak].name})" if role == "activations" and peak is not None else ""
             reasons.append(f"{format_bytes(capacity)} for {role} in {use.name}, needs {format_bytes(needed)}{where}")
+    shared = [memory for memory in memories.values() if {"weights", "activations"} <= set(memory.holds)]
+    if len(shared) == 1 and len([memory for memory in memories.values() if memory.holds]) == 1 and not reasons:
+        room = int(shared[0].size_bytes.value)
+        if weights + activations > room:
+            reasons.append(
+                f"{format_bytes(room)} for weights and activations, needs {format_bytes(weights + activations)}"
+            )
     return tuple(uses), reasons

@@ -12,6 +12,7 @@ from hil.platform.schema import OperatorRule
 
 # Views cost nothing anywhere, so no rule need mention them.
 ALWAYS_TAKEN = VIEW_OPS
+_POOL_OF_GLOBAL = {"global_avg_pool": "avg_pool", "global_max_pool": "max_pool"}
 _ONE_DIMENSIONAL = {"conv2d": "conv1d", "depthwise_conv2d": "depthwise_conv1d"}
 
 
@@ -19,7 +20,9 @@ def unsupported_reason(network: Network, op: Op, rules: Sequence[OperatorRule], 
     """Why the accelerator does not take the op, or None where it does."""
     if op.type in ALWAYS_TAKEN:
         return None
-    forms = (op, as_one_dimensional(network, op))
+    # A pool over the whole map is also a pool of that window; a one-row convolution is also a 1-D one.
+    pool = _POOL_OF_GLOBAL.get(op.type)
+    forms = (op, as_one_dimensional(network, op), replace(op, type=pool) if pool is not None else None)
     reasons = [
         violated_limit(network, form, rule)
         for rule in rules
@@ -28,7 +31,7 @@ def unsupported_reason(network: Network, op: Op, rules: Sequence[OperatorRule], 
     ]
     if not reasons:
         return f"{npu_name} has no {op.type}"
-    return None if None in reasons else reasons[0]
+    return None if None in reasons else "; ".join(dict.fromkeys(reason for reason in reasons if reason is not None))
 
 
 def as_one_dimensional(network: Network, op: Op) -> Op | None:
@@ -60,12 +63,8 @@ def _pair(pair: tuple[int, int]) -> str:
     return f"{pair[0]}x{pair[1]}"
 
 
-def _window(network: Network, op: Op) -> tuple[int, int]:
-    return network.pool_window(op) if op.type in POOL_OPS else op.kernel
-
-
 def _kernel(network: Network, op: Op, rule: OperatorRule) -> str | None:
-    kernel = _window(network, op)
+    kernel = network.pool_window(op) if op.type in POOL_OPS else op.kernel
     if rule.kernel is not None and kernel not in rule.kernel:
         return f"kernel {_pair(kernel)}: only {', '.join(_pair(k) for k in rule.kernel)}"
     if rule.kernel_max is not None and (kernel[0] > rule.kernel_max[0] or kernel[1] > rule.kernel_max[1]):
@@ -108,13 +107,17 @@ def _groups(network: Network, op: Op, rule: OperatorRule) -> str | None:
 
 
 def _channels(network: Network, op: Op, rule: OperatorRule) -> str | None:
-    wanted = hwc(network.in_shape(op))[2], hwc(network.out_shape(op))[2]
-    for count, limit, side in (
-        (wanted[0], rule.in_channels_max, "input"),
-        (wanted[1], rule.out_channels_max, "output"),
+    taken, made = hwc(network.in_shape(op))[2], hwc(network.out_shape(op))[2]
+    for count, limit, multiple, side in (
+        (taken, rule.in_channels_max, rule.in_channels_multiple, "input"),
+        (made, rule.out_channels_max, rule.out_channels_multiple, "output"),
     ):
         if limit is not None and count > limit:
             return f"{count} {side} channels: at most {limit}"
+        if multiple is not None and count % multiple:
+            return f"{count} {side} channels: only multiples of {multiple}"
+    if rule.in_channels_min is not None and taken < rule.in_channels_min:
+        return f"{taken} input channels: at least {rule.in_channels_min}"
     return None
 
 

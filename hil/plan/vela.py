@@ -461,9 +461,7 @@ class _Placement:
     ``ext_key`` is the operator's number).  Rows of operators that Vela made up itself go to the op before them.
     """
 
-    def __init__(
-        self, operators: Sequence[_Operator], tables: Mapping[str, list[Row]], stdout: str, ops: int
-    ) -> None:
+    def __init__(self, operators: Sequence[_Operator], tables: Mapping[str, list[Row]], stdout: str, ops: int) -> None:
         self.operators = operators
         self.ops = ops
         self.rows = tables.get("perf", [])
