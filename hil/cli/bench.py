@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from hil.backend import make_backend
     from hil.bench import Bench, Store, to_json
     from hil.report.page import write_page
-    from hil.report.tables import print_duty, print_failures, print_runs
+    from hil.report.tables import print_duty, print_failures, print_runs, say
 
     backend = make_backend(args.backend)
     options = _options(args)
@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
         print_runs(result.runs, out)
         print_duty(result.runs, out)
         if result.resumed:
-            out.print(f"resumed: {result.resumed} runs were already there", markup=False)
+            say(out, f"resumed: {result.resumed} runs were already there")
         if args.out is not None:
-            out.print(f"records, tables and report.html: {args.out}", markup=False)
+            say(out, f"records, tables and report.html: {args.out}")
     print_failures(result.failures, sys.stderr)
     return max((error.exit_code for _, _, error in result.failures), default=0)
 

@@ -76,6 +76,7 @@ def describe(plan: Any) -> dict[str, Any]:
 def _table(plans: list[Any], *, every: bool) -> None:
     from rich.table import Table
 
+    from hil.report.tables import say
     from hil.units import format_bytes
 
     out = console()
@@ -105,17 +106,19 @@ def _table(plans: list[Any], *, every: bool) -> None:
     for plan in plans:
         where = f"{plan.network.name} on {plan.target.id}"
         for reason in plan.reasons:
-            out.print(f"{where} does not fit: {reason}", markup=False)
+            say(out, f"{where} does not fit: {reason}")
         for note in plan.notes:
-            out.print(f"{where}: {note}", markup=False)
+            say(out, f"{where}: {note}")
         _ops(out, plan, where, every=every)
 
 
 def _ops(out: Any, plan: Any, where: str, *, every: bool) -> None:
+    from hil.report.tables import say
+
     for op, place in zip(plan.network.ops, plan.placements, strict=True):
         if every:
             into = f", in flight with op {place.fused_into}" if place.fused_into is not None else ""
             reason = f": {place.reason}" if place.reason else ""
-            out.print(f"  op {op.index} {op.type} {op.name}: {place.unit}{into}{reason}", markup=False)
+            say(out, f"  op {op.index} {op.type} {op.name}: {place.unit}{into}{reason}")
         elif op.index in plan.fallback:
-            out.print(f"{where}: op {op.index} {op.type} runs on the host: {place.reason}", markup=False)
+            say(out, f"{where}: op {op.index} {op.type} runs on the host: {place.reason}")

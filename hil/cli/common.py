@@ -121,9 +121,12 @@ def console() -> Console:
     """The console for tables: at most 100 columns, plain where the output is not a terminal."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else TABLE_WIDTH
-    plain = Console(width=width, highlight=False, soft_wrap=False)
-    return plain if plain.width <= TABLE_WIDTH else Console(width=TABLE_WIDTH, highlight=False)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1; the command line knows better
+
+    plain = Plain(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False)
+    return plain if plain.width <= TABLE_WIDTH else Plain(width=TABLE_WIDTH, highlight=False)
 
 
 def cache_dir() -> Path:

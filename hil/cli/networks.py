@@ -130,16 +130,17 @@ def _list(documents: list[dict[str, Any]]) -> None:
 def _show(document: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from hil.report.tables import say
     from hil.units import format_bytes, format_count
 
     out = console()
-    out.print(
+    say(
+        out,
         f"{document['name']}  ({document['source']}, {document['provenance']}, {document['precision']})\n"
         f"MACs {document['macs']:,}   parameters {document['parameters']:,}   weights "
         f"{format_bytes(document['weight_bytes'])} + biases {format_bytes(document['bias_bytes'])}   activations "
         f"{format_bytes(document['activation_arena_bytes'])} (at best "
         f"{format_bytes(document['activation_lower_bound_bytes'])}, at op {document['peak_op']})",
-        markup=False,
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("op", justify="right")

@@ -66,12 +66,13 @@ def _show(platform: Any) -> None:
 
     from hil.cost import CostModel
     from hil.platform import make_target
+    from hil.report.tables import say
 
     out = console()
-    out.print(f"{platform.name} ({platform.vendor}; {platform.board or 'no board named'})", markup=False)
-    out.print(platform.summary, markup=False)
+    say(out, f"{platform.name} ({platform.vendor}; {platform.board or 'no board named'})")
+    say(out, platform.summary)
     for note in platform.notes:
-        out.print(f"- {note}", markup=False)
+        say(out, f"- {note}")
     table = Table(box=None, pad_edge=False, title="figures of the platform file", title_justify="left")
     table.add_column("figure", overflow="fold")
     table.add_column("value", justify="right")
@@ -96,10 +97,7 @@ def _show(platform: Any) -> None:
         priors.add_row(parameter.name, f"{prior.value:.4g}", spread, parameter.unit, prior.certainty, prior.reason)
     out.print(priors)
     for key, source in platform.sources.items():
-        out.print(
-            f"{key}: {source.title} ({source.reference})" if source.reference else f"{key}: {source.title}",
-            markup=False,
-        )
+        say(out, f"{key}: {source.title} ({source.reference})" if source.reference else f"{key}: {source.title}")
 
 
 def figures(platform: Any) -> list[tuple[str, Any]]:

@@ -20,7 +20,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> int:
     from hil.bench import Store, to_json
     from hil.report.page import write_page
-    from hil.report.tables import print_duty, print_runs
+    from hil.report.tables import print_duty, print_runs, say
 
     runs = Store(args.folder).load()
     if args.json:
@@ -31,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
     out = console()
     print_runs(runs, out)
     print_duty(runs, out)
-    out.print(f"page: {page}", markup=False)
+    say(out, f"page: {page}")
     return 0

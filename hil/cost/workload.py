@@ -24,9 +24,22 @@ Mask = npt.NDArray[np.bool_]
 KINDS = ("conv", "pointwise", "depthwise", "fully_connected", "pool", "elementwise", "exp", "move")
 _EXPONENTIAL = frozenset({"sigmoid", "logistic", "silu", "tanh", "gelu", "elu", "softmax", "hard_swish", "lut"})
 _KIND_OF_TYPE: dict[str, str] = {
-    **dict.fromkeys(("conv2d", "conv1d", "transpose_conv2d", "conv3d"), "conv"),
+    **dict.fromkeys(("conv2d", "conv1d", "transpose_conv2d", "conv3d", "conv_3d_transpose"), "conv"),
     **dict.fromkeys(("depthwise_conv2d", "depthwise_conv1d"), "depthwise"),
-    **dict.fromkeys(("fully_connected", "matmul", "unidirectional_sequence_lstm"), "fully_connected"),
+    **dict.fromkeys(
+        (
+            "fully_connected",
+            "matmul",
+            "lstm",
+            "rnn",
+            "svdf",
+            "unidirectional_sequence_lstm",
+            "unidirectional_sequence_rnn",
+            "bidirectional_sequence_lstm",
+            "bidirectional_sequence_rnn",
+        ),
+        "fully_connected",
+    ),
     **dict.fromkeys(
         ("max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "mean", "sum", "reduce_max", "reduce_min"),
         "pool",

@@ -116,6 +116,9 @@ class OperatorRule(Strict):
     depth_multiplier_max: int | None = None
     in_channels_max: int | None = None
     out_channels_max: int | None = None
+    in_channels_min: int | None = None
+    in_channels_multiple: int | None = Field(default=None, ge=1)
+    out_channels_multiple: int | None = Field(default=None, ge=1)
     rows_max: int | None = None
     columns_max: int | None = None
     activations: tuple[str, ...] | None = None

@@ -111,7 +111,8 @@ def _override(document: dict[str, Any], platform: Platform, point: str, key: str
     creatable = len(parts) >= 2 and parts[-2] in ("costs", "clocks_hz") or last == "supply_v"
     if not isinstance(node, dict) or (last not in node and not creatable):
         known = list(node) if isinstance(node, dict) else []
-        raise ConfigError(f"--set {key}: no '{last}' there", hint=did_you_mean(last, known))
+        clock = ["clock_hz"] if parts[0] in {*platform.cores, "npu", "bus", "host"} else []
+        raise ConfigError(f"--set {key}: no '{last}' there", hint=did_you_mean(last, [*clock, *known]))
     old = node.get(last)
     if isinstance(old, dict) or creatable:
         node[last] = {"value": _number(key, text), "source": _USER_SOURCE, "certainty": "assumed", "spread": 1.0}
