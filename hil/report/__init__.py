@@ -1,0 +1,1 @@
+"""Reports: tables, and one self-contained HTML page with plots."""

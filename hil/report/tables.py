@@ -1,0 +1,175 @@
+"""Tables for the terminal, at most 100 columns wide: every figure with its unit, interval and fidelity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from hil.backend.run import Interval, PhaseFigures, Run
+from hil.units import format_bytes, format_si
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hil.errors import HilError
+
+_DAY_S = 86_400.0
+
+
+def say(out: Console, text: str) -> None:
+    """A line of text as it is: no markup, not cut at the width of tables."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def print_runs(runs: Sequence[Run], out: Console) -> None:
+    """One table per platform and operating point, and below it why networks do not fit or leave the accelerator.
+
+    ``x/÷`` is the 90 % interval as a factor: 10 ms with 1.5 means 6.7 ms to 15 ms.
+    """
+    from rich.table import Table
+
+    for group in _groups(runs):
+        first = group[0]
+        scope = first.total.energy_j.scope if first.total.energy_j else "no energy"
+        clocks = ", ".join(f"{name} {format_si(hz, 'Hz')}" for name, hz in first.provenance.clocks_hz.items())
+        say(out, f"\n{first.platform}, {first.operating_point} ({clocks}); {first.backend}, {first.fidelity}")
+        say(out, f"latency by phase and end to end; energy: {scope}; x/÷ is the 90 % interval as a factor")
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("network", max_width=16, no_wrap=True, overflow="ellipsis")
+        table.add_column("fit", no_wrap=True)
+        for name in (
+            "CPU",
+            "init",
+            "mem I/O",
+            "infer",
+            "post",
+            "total",
+            "x/÷",
+            "energy",
+            "x/÷",
+            "power",
+            "weights",
+            "activ.",
+        ):
+            table.add_column(name, justify="right", no_wrap=True)
+        for run in group:
+            table.add_row(*_row(run))
+        out.print(table)
+        _print_remarks(group, out)
+    if runs:
+        say(
+            out,
+            "\nCPU: ops that leave the NPU.  init: npu_init.  mem I/O: weight_load + input_load + output_read."
+            "\ntotal: npu_init to post_process, once.  weights, activ.: share of the memory they must fit into.",
+        )
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.platform, run.operating_point, run.backend), []).append(run)
+    return list(groups.values())
+
+
+def _row(run: Run) -> list[str]:
+    energy = run.total.energy_j
+    npu = run.peak_macs_per_s is not None
+    return [
+        run.network,
+        "yes" if run.fits else "NO",
+        str(len(run.fallback_ops)) if npu else "-",
+        _seconds(run.phases.get("npu_init")),
+        _seconds(run.memory_io),
+        _seconds(run.phases.get("inference")),
+        _seconds(run.phases.get("post_process")),
+        _seconds(run.total),
+        factor(run.total.latency_s),
+        _short(energy.mean, "J") if energy is not None else "-",
+        factor(energy) if energy is not None else "-",
+        _short(run.total.power_w, "W"),
+        share(run.memory.weight_bytes, run.memory.weight_capacity_bytes),
+        share(run.memory.activation_bytes, run.memory.activation_capacity_bytes),
+    ]
+
+
+def _seconds(part: PhaseFigures | None) -> str:
+    return _short(part.latency_s.mean, "s") if part is not None else "-"
+
+
+def _short(value: float | None, unit: str) -> str:
+    """A quantity in as few characters as three digits allow."""
+    return format_si(value, unit).replace(" ", "") if value else "-" if value is None else "0"
+
+
+def factor(interval: Interval) -> str:
+    """The interval as a factor either way (it is symmetric in the logarithm): ``1.53``."""
+    if interval.mean <= 0 or interval.low <= 0:
+        return "-"
+    value = math.sqrt(interval.high / interval.low)
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def share(needed: int, capacity: int | None) -> str:
+    """Need as a share of capacity; the need itself where the capacity is unknown."""
+    return f"{needed / capacity:.0%}" if capacity else format_bytes(needed).replace(" ", "")
+
+
+def _print_remarks(group: Sequence[Run], out: Console) -> None:
+    for run in group:
+        for reason in run.reasons:
+            say(out, f"  {run.network} does not fit: {reason}")
+    fallbacks: dict[tuple[str, str], list[str]] = {}
+    for run in group:
+        for op in run.fallback_ops:
+            fallbacks.setdefault((op.type, op.reason), []).append(run.network)
+    for (kind, reason), networks in fallbacks.items():
+        names = ", ".join(f"{name} ({networks.count(name)})" for name in dict.fromkeys(networks))
+        say(out, f"  {kind} on the CPU: {reason}: {names}")
+
+
+def print_duty(runs: Sequence[Run], out: Console) -> None:
+    """Average power and battery life per run and wait state; nothing where no period was asked for."""
+    from rich.table import Table
+
+    periodic = [run for run in runs if run.period_s is not None]
+    if not periodic:
+        return
+    say(out, f"\none inference every {format_si(periodic[0].period_s, 's')}: what to do in between")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("network", max_width=16, no_wrap=True)
+    table.add_column("platform", no_wrap=True)
+    table.add_column("wait in", no_wrap=True)
+    table.add_column("weights", no_wrap=True)
+    for name in ("active", "avg power", "x/÷", "energy/period", "battery life"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for run in periodic:
+        for duty in run.duty:
+            table.add_row(
+                run.network,
+                run.platform,
+                duty.state,
+                "reload" if duty.reloads_weights else "keep",
+                format_si(duty.active_s, "s"),
+                format_si(duty.average_power_w.mean, "W"),
+                factor(duty.average_power_w),
+                format_si(duty.energy_per_period_j, "J"),
+                _days(duty.battery_life_s),
+                "best" if duty.best else "",
+            )
+        if not run.duty:
+            table.add_row(run.network, run.platform, "takes longer than the period", "", "", "", "", "", "", "")
+    out.print(table)
+
+
+def _days(seconds: float) -> str:
+    days = seconds / _DAY_S
+    return f"{days / 365.25:.1f} years" if days > 730 else f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
+
+
+def print_failures(failures: Iterable[tuple[str, str, HilError]], stream: TextIO) -> None:
+    """Pairs that could not be planned or run, one line each with its hint."""
+    for network, platform, error in failures:
+        hint = f" ({error.hint})" if error.hint else ""
+        stream.write(f"hil: {network} on {platform}: {error.message}{hint}\n")
