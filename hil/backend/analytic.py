@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform as python_platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from hil.backend.run import (
     Timeline,
     TimelineSegment,
 )
-from hil.cost import CostModel, Estimate, Prediction
+from hil.cost import Z_90, CostModel, Estimate, Prediction
 from hil.plan import PHASES, Plan
 from hil.platform import Target, platform_hash
 from hil.sim import DutyResult, PhaseCost, Schedule, SocTimeline, WaitState, best_state, duty_cycle, simulate
@@ -84,7 +85,8 @@ def _run(plan: Plan, index: int, model: CostModel, prediction: Prediction, optio
         host_in_inference=npu is None or any(plan.placements[i].phase == "inference" for i in plan.fallback),
     )
     timeline = simulate(simple, idle.mean, schedule)
-    duty = _duty(target, simple, idle.mean, prediction, index, options)
+    static_sigma = model.parameters["static_power_w"].prior.sigma
+    duty = _duty(target, simple, idle.mean, static_sigma, prediction, index, options)
     ops = _ops(plan, prediction, index)
     return Run(
         network=plan.network.name,
@@ -201,6 +203,7 @@ def _duty(
     target: Target,
     costs: dict[str, PhaseCost],
     static_w: float,
+    static_sigma: float,
     prediction: Prediction,
     index: int,
     options: RunOptions,
@@ -208,13 +211,19 @@ def _duty(
     """Every way to spend the period: stay on, or wait in one of the platform's power states."""
     if options.period_s is None:
         return ()
-    states = [WaitState("stay on", static_w)] + [
-        WaitState(name, state.power_w.value, state.wake_s.value if state.wake_s else 0.0, state.retains_weights)
+    states = [WaitState("stay on", static_w, sigma=static_sigma)] + [
+        WaitState(
+            name,
+            state.power_w.value,
+            state.wake_s.value if state.wake_s else 0.0,
+            state.retains_weights,
+            state.retains_registers,
+            state.power_w.sigma,
+        )
         for name, state in target.platform.power_states.items()
     ]
     results = [duty_cycle(costs, static_w, state, options.period_s) for state in states]
     best = best_state(results)
-    # The spread of the active energy carries over to the average power.
     total = prediction.sums["total"].energy_j
     wide = total.high[index] / total.mean[index] if total.mean[index] > 0 else 1.0
     return tuple(_duty_figures(result, result is best, wide, options) for result in results if result.feasible)
@@ -222,9 +231,13 @@ def _duty(
 
 def _duty_figures(result: DutyResult, best: bool, wide: float, options: RunOptions) -> DutyFigures:
     mean = result.average_power_w
+    # Active energy and waiting power move together here: the wider, cautious reading.
+    wait = math.exp(Z_90 * result.state.sigma)
+    low = (result.active_energy_j / wide + result.wait_energy_j / wait) / result.period_s
+    high = (result.active_energy_j * wide + result.wait_energy_j * wait) / result.period_s
     return DutyFigures(
         state=result.state.name,
-        average_power_w=Interval(mean=mean, low=mean / wide, high=mean * wide),
+        average_power_w=Interval(mean=mean, low=low, high=high),
         energy_per_period_j=result.energy_j,
         active_s=result.active_s,
         reloads_weights=result.reloads_weights,

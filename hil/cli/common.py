@@ -125,8 +125,8 @@ def console() -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # rich would exit with 1; the command line knows better
 
-    plain = Plain(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False)
-    return plain if plain.width <= TABLE_WIDTH else Plain(width=TABLE_WIDTH, highlight=False)
+    plain = Plain(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False, markup=False)
+    return plain if plain.width <= TABLE_WIDTH else Plain(width=TABLE_WIDTH, highlight=False, markup=False)
 
 
 def cache_dir() -> Path:

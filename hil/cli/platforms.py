@@ -41,22 +41,22 @@ def _list(platforms: list[Any]) -> None:
     from hil.units import format_si
 
     table = Table(box=None, pad_edge=False)
-    for name in ("id", "name", "host", "accelerator", "family"):
-        table.add_column(name, overflow="fold")
-    table.add_column("peak", justify="right")
-    table.add_column("operating points", overflow="fold")
+    for name in ("id", "host", "accelerator", "family"):
+        table.add_column(name, no_wrap=True, min_width=10 if name in ("id", "family") else None)
+    table.add_column("peak", justify="right", no_wrap=True)
+    table.add_column("operating point", no_wrap=True)
     for platform in platforms:
         target = make_target(platform)
         npu = platform.npu
+        others = len(platform.operating_points) - 1
         peak = npu.peak_macs_per_cycle.value * target.npu_clock_hz * 2 if npu is not None and target.npu else None
         table.add_row(
             platform.id,
-            platform.name,
-            f"{target.host.isa} {format_si(target.host_clock_hz, 'Hz')}",
-            npu.name if npu is not None else "none",
+            f"{target.host.isa.split('-', 1)[-1]} {format_si(target.host_clock_hz, 'Hz')}",
+            npu.name.removeprefix(f"{platform.name} ") if npu is not None else "none",
             npu.family if npu is not None else "cpu",
             format_si(peak, "OPS") if peak is not None else "-",
-            ", ".join(platform.operating_points),
+            platform.default_operating_point + (f" (+{others})" if others else ""),
         )
     console().print(table)
 

@@ -32,7 +32,7 @@ from hil.plan import END_TO_END, MEMORY_IO, PHASES, STEADY, Plan
 from hil.platform import Target
 
 INTERVAL_PROBABILITY = 0.90
-_Z = 1.6448536269514722  # standard normal quantile of (1 + 0.90) / 2
+Z_90 = 1.6448536269514722  # standard normal quantile of (1 + 0.90) / 2
 
 # What the form of the model itself can get wrong, as a standard deviation of the logarithm; calibration replaces it.
 STRUCTURAL_SIGMA = 0.2
@@ -210,7 +210,7 @@ def _estimate(values: Float) -> Estimate:
         change = np.log(values[1:] / centre) if len(values) > 1 else np.zeros((1, len(centre)))
     change = np.nan_to_num(change, nan=0.0, posinf=0.0, neginf=0.0)
     sigma = np.sqrt((change**2).sum(axis=0) + STRUCTURAL_SIGMA**2)
-    return Estimate(centre, centre * np.exp(-_Z * sigma), centre * np.exp(_Z * sigma))
+    return Estimate(centre, centre * np.exp(-Z_90 * sigma), centre * np.exp(Z_90 * sigma))
 
 
 def _parameters(target: Target, family: Family | None) -> dict[str, Parameter]:

@@ -185,13 +185,17 @@ class OperatingPoint(Strict):
 
 
 class PowerState(Strict):
-    """A state in which the platform waits.  ``wake_s`` is the time back to running; ``retains_weights`` says whether
-    the accelerator's weights survive it."""
+    """A state in which the platform waits.
+
+    ``wake_s`` is the time back to running; ``retains_weights`` says whether the accelerator's weights survive it,
+    ``retains_registers`` whether its set-up does (where not, every wake-up pays ``npu_init`` again).
+    """
 
     summary: str = ""
     power_w: PositiveFigure
     wake_s: PositiveFigure | None = None
     retains_weights: bool = True
+    retains_registers: bool = True
     note: str = ""
 
 

@@ -15,12 +15,17 @@ from hil.sim.timeline import PhaseCost, Schedule, simulate
 
 @dataclass(frozen=True, slots=True)
 class WaitState:
-    """A state to wait in.  ``wake_s`` is spent at active (static) power before anything else happens."""
+    """A state to wait in.  ``wake_s`` is spent at static power before anything else happens.
+
+    ``sigma`` is the standard deviation of the logarithm of ``power_w``.
+    """
 
     name: str
     power_w: float
     wake_s: float = 0.0
     retains_weights: bool = True
+    retains_registers: bool = True
+    sigma: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +35,14 @@ class DutyResult:
     state: WaitState
     period_s: float
     active_s: float
-    energy_j: float
+    active_energy_j: float
+    wait_energy_j: float
     reloads_weights: bool
     feasible: bool
+
+    @property
+    def energy_j(self) -> float:
+        return self.active_energy_j + self.wait_energy_j
 
     @property
     def average_power_w(self) -> float:
@@ -45,12 +55,13 @@ def duty_cycle(costs: Mapping[str, PhaseCost], static_power_w: float, state: Wai
     phases = {name: cost for name, cost in costs.items() if name not in ("boot", "idle")}
     if not reload:
         phases.pop("weight_load", None)
+    if not reload and state.retains_registers:
         phases.pop("npu_init", None)
     work = simulate(phases, static_power_w, Schedule(warm=False))
     active = state.wake_s + work.end_s
     wait = max(0.0, period_s - active)
-    energy = static_power_w * state.wake_s + work.energy_j() + state.power_w * wait
-    return DutyResult(state, period_s, active, energy, reload, active <= period_s)
+    active_energy = static_power_w * state.wake_s + work.energy_j()
+    return DutyResult(state, period_s, active, active_energy, state.power_w * wait, reload, active <= period_s)
 
 
 def best_state(results: Sequence[DutyResult]) -> DutyResult | None:
