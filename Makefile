@@ -28,7 +28,8 @@ zoo: $(VENV)/.test ## rebuild the zoo's .tflite files from their Keras definitio
 	$(BIN)/python -m hil.zoo.build
 
 results: $(VENV)/.bench ## remake the reference results that the README shows
-	$(BIN)/hil bench zoo:all --platform all --out results/reference > results/reference.txt
+	$(BIN)/hil bench zoo:all --platform all --out out/reference | grep -v '^records, tables' > results/table.txt
+	cp out/reference/runs.csv out/reference/phases.csv results/
 
 clean: ## remove the environment and everything made
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
