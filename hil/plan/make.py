@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hil.errors import NetworkError
 from hil.network import Network
 from hil.network.graph import VIEW_OPS
 from hil.network.memory import plan_memory
@@ -25,12 +26,10 @@ def make_plan(network: Network, target: Target, *, vela_cache: Path | None = Non
     A network that does not fit is a result: ``plan.fits`` is false and ``plan.reasons`` says why.
     """
     npu = target.npu
-    vela: VelaReport | None = None
-    notes: list[str] = []
+    vela, notes = _compile(network, target, vela_cache) if use_vela else (None, [])
     if npu is None:
         placements = [Placement("free" if op.type in VIEW_OPS else "cpu") for op in network.ops]
-    elif npu.family == "ethos_u" and npu.vela is not None and use_vela and available() is not None:
-        vela = compile_network(network, npu.vela, target.npu_clock_hz, cache=vela_cache)
+    elif vela is not None:
         placements = [
             Placement(
                 "free" if op.type in VIEW_OPS else "npu" if vela.on_npu[op.index] else "cpu",
@@ -40,8 +39,6 @@ def make_plan(network: Network, target: Target, *, vela_cache: Path | None = Non
         ]
     else:
         placements = [_place(network, op_index, target) for op_index in range(len(network.ops))]
-        if npu.family == "ethos_u":
-            notes.append("Vela is not used here: operator support and cycles are approximate (pip install 'hil[vela]')")
     placements = _edges(placements, npu is not None and npu.family in _HOST_EDGE_FAMILIES)
     if npu is not None and npu.family == "ai8x":
         result = plan_ai8x(network, target, placements)
@@ -51,6 +48,19 @@ def make_plan(network: Network, target: Target, *, vela_cache: Path | None = Non
         )
     memory, reasons = _general_memory(network, target, vela)
     return Plan(network, target, tuple(placements), memory, tuple(reasons), tuple(notes), vela=vela)
+
+
+def _compile(network: Network, target: Target, cache: Path | None) -> tuple[VelaReport | None, list[str]]:
+    """What Vela makes of the network on an Ethos-U; where it cannot, None and a note: rules and tiles stand in."""
+    npu = target.npu
+    if npu is None or npu.vela is None:
+        return None, []
+    if available() is None:
+        return None, ["Vela is not installed: operator support and cycles are approximate (pip install 'hil[vela]')"]
+    try:
+        return compile_network(network, npu.vela, target.npu_clock_hz, cache=cache), []
+    except NetworkError as error:
+        return None, [f"Vela does not compile it, so operator support and cycles are approximate: {error.message}"]
 
 
 def _place(network: Network, index: int, target: Target) -> Placement:
