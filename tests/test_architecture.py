@@ -24,6 +24,7 @@ LAYERS = (
     {"sim"},
     {"backend"},
     {"bench"},
+    {"calibrate"},
     {"report"},
     {"cli", "__main__"},
 )

@@ -27,7 +27,10 @@ def test_reference_results_are_up_to_date(tmp_path: Path) -> None:
     networks = [zoo.load(name) for name in zoo.names()]
     Bench(networks, targets, AnalyticBackend(), cache=tmp_path / "cache").run(Store(tmp_path / "out"))
     for name in ("runs.csv", "phases.csv"):
-        expected, found = pd.read_csv(RESULTS / name), pd.read_csv(tmp_path / "out" / name)
+        # The plan's hash changes with every word of a platform file; the figures tell whether it matters.
+        expected, found = (
+            pd.read_csv(folder / name).drop(columns="plan_hash", errors="ignore") for folder in (RESULTS, tmp_path / "out")
+        )
         pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform as python_platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from hil import __version__
@@ -24,7 +24,7 @@ from hil.backend.run import (
     Timeline,
     TimelineSegment,
 )
-from hil.cost import Z_90, CostModel, Estimate, Prediction
+from hil.cost import SUMS, Z_90, Cost, CostModel, Prediction
 from hil.plan import PHASES, Plan
 from hil.platform import Target, platform_hash
 from hil.sim import DutyResult, PhaseCost, Schedule, SocTimeline, WaitState, best_state, duty_cycle, simulate
@@ -52,27 +52,28 @@ def energy_scope(target: Target, *, above_idle: bool = False) -> str:
 
 def _run(plan: Plan, index: int, model: CostModel, prediction: Prediction, options: RunOptions) -> Run:
     target = plan.target
-    fidelity = model.fidelity
 
-    def figures(latency: Estimate, energy: Estimate, above_idle: Estimate) -> PhaseFigures:
-        seconds, joules = latency.at(index), energy.at(index)
+    def figures(cost: Cost, covered: Sequence[str]) -> PhaseFigures:
+        seconds, joules = cost.latency_s.at(index), cost.energy_j.at(index)
+        sure = model.fidelity(covered, "energy_j")
         return PhaseFigures(
             latency_s=_interval(seconds),
-            energy_j=_energy(joules, energy_scope(target)),
-            energy_above_idle_j=_energy(above_idle.at(index), energy_scope(target, above_idle=True)),
+            energy_j=_energy(joules, energy_scope(target), sure),
+            energy_above_idle_j=_energy(
+                cost.energy_above_idle_j.at(index), energy_scope(target, above_idle=True), sure
+            ),
             power_w=joules[0] / seconds[0] if seconds[0] > 0 else None,
-            fidelity=fidelity,
+            fidelity=model.fidelity(covered),
         )
 
     costs = prediction.costs
     phases: dict[str, PhaseFigures] = {
-        phase: figures(costs[phase].latency_s, costs[phase].energy_j, costs[phase].energy_above_idle_j)
+        phase: figures(costs[phase], (phase,))
         for phase in PHASES
         if phase != "idle" and not (phase == "boot" and costs[phase].latency_s.mean[index] <= 0)
     }
-    sums = {
-        name: figures(cost.latency_s, cost.energy_j, cost.energy_above_idle_j) for name, cost in prediction.sums.items()
-    }
+    sums = {name: figures(cost, _dominant(costs, SUMS[name], index)) for name, cost in prediction.sums.items()}
+
     idle = _interval(prediction.idle_power_w.at(index))
     simple: dict[str, PhaseCost] = {
         name: PhaseCost(part.latency_s.mean, part.energy_j.mean if part.energy_j else 0.0)
@@ -93,10 +94,10 @@ def _run(plan: Plan, index: int, model: CostModel, prediction: Prediction, optio
         platform=target.id,
         operating_point=target.operating_point,
         backend=AnalyticBackend.name,
-        fidelity=fidelity,
+        fidelity=model.fidelity(("inference",)),
         fits=plan.fits,
         reasons=plan.reasons,
-        notes=(*plan.notes, *model.notes),
+        notes=(*plan.notes, *model.notes, *_extrapolated(prediction.extrapolated[index])),
         fallback_ops=tuple(ops[i] for i in plan.fallback),
         phases=phases,
         total=sums["total"],
@@ -119,8 +120,20 @@ def _interval(triple: tuple[float, float, float]) -> Interval:
     return Interval(mean=triple[0], low=triple[1], high=triple[2])
 
 
-def _energy(triple: tuple[float, float, float], scope: str) -> Energy:
-    return Energy(mean=triple[0], low=triple[1], high=triple[2], scope=scope)
+def _energy(triple: tuple[float, float, float], scope: str, fidelity: Fidelity) -> Energy:
+    return Energy(mean=triple[0], low=triple[1], high=triple[2], scope=scope, fidelity=fidelity)
+
+
+def _dominant(costs: Mapping[str, Cost], phases: Sequence[str], index: int) -> tuple[str, ...]:
+    """The phases that make up a sum but for those below a tenth of it: they decide its fidelity."""
+    seconds = {phase: costs[phase].latency_s.mean[index] for phase in phases}
+    return tuple(phase for phase, value in seconds.items() if value >= 0.1 * sum(seconds.values()))
+
+
+def _extrapolated(features: Sequence[str]) -> tuple[str, ...]:
+    if not features:
+        return ()
+    return (f"extrapolated: {', '.join(features)} outside what was measured on this platform; intervals are wider",)
 
 
 def _ops(plan: Plan, prediction: Prediction, index: int) -> tuple[OpFigures, ...]:
@@ -255,6 +268,7 @@ def _provenance(plan: Plan, model: CostModel) -> Provenance:
         plan_hash=plan.hash,
         platform_hash=platform_hash(target.platform),
         calibration=model.calibration,
+        calibration_hash=model.artefact.hash if model.artefact is not None and model.fit is not None else None,
         overrides=dict(target.overrides),
         clocks_hz={domain: figure.value for domain, figure in target.point.clocks_hz.items()},
         supply_v=target.point.supply_v.value if target.point.supply_v else None,

@@ -34,6 +34,7 @@ class Energy(Interval):
     """An energy and what was measured: which supply, gross or above idle."""
 
     scope: str
+    fidelity: Fidelity | None = None
 
 
 class PhaseFigures(Model):

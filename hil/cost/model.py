@@ -9,13 +9,14 @@ and once with every parameter moved by one standard deviation; the squared chang
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from hil.cost.artefact import Artefact, Fit, shipped_artefact
 from hil.cost.cpu import cpu_cycles, cpu_parameters
 from hil.cost.families import FAMILIES, Family
 from hil.cost.parameters import (
@@ -68,42 +69,80 @@ class Prediction:
     idle_power_w: Estimate
     op_seconds: Float
     starts: tuple[int, ...]
+    extrapolated: tuple[tuple[str, ...], ...]
 
 
 SUMS: dict[str, tuple[str, ...]] = {"total": END_TO_END, "steady": STEADY, "memory_io": MEMORY_IO}
 
 
 class CostModel:
-    """The cost model of one target.  Raises PlatformError where the platform file names an unknown parameter."""
+    """The cost model of one target.
 
-    fidelity: Literal["calibrated", "estimated"] = "estimated"
-    calibration = "none: priors only"
+    ``artefact``: a calibration; with the default, the one that comes with hil is used where there is one.  None means
+    priors only.  Raises PlatformError where the platform file names an unknown parameter.
+    """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, artefact: Artefact | None | Literal["shipped"] = "shipped") -> None:
         self.target = target
+        self.artefact = shipped_artefact(target.id) if artefact == "shipped" else artefact
+        self.fit = self.artefact.fit_for(target.operating_point) if self.artefact is not None else None
         self.family: Family | None = FAMILIES[target.npu.family] if target.npu is not None else None
-        self.parameters = _parameters(target, self.family)
+        self.unscaled = _parameters(target, self.family)
+        self.fitted = _fitted(self.fit, target, self.unscaled)
+        self.parameters = {
+            name: replace(p, prior=replace(p.prior, value=p.prior.value * self.voltage_scale(name)))
+            for name, p in {**self.unscaled, **self.fitted}.items()
+        }
+
+    def voltage_scale(self, name: str) -> float:
+        """Switching energies go with the square of the supply voltage, unless the operating point gives its own."""
+        own = name not in SWITCHING_ENERGIES or name in self.target.point.costs
+        return 1.0 if own else self.target.voltage_ratio**2
+
+    @property
+    def calibration(self) -> str:
+        """Which calibration stands behind the figures, for the record."""
+        if self.fit is None or self.artefact is None:
+            return "none: priors only"
+        return f"{self.target.id}, {self.fit.stack}, {sum(self.fit.rows.values())} measurements"
+
+    def fidelity(self, phases: Sequence[str], quantity: str = "latency_s") -> Literal["calibrated", "estimated"]:
+        """``calibrated`` where measurements of the quantity cover every one of the phases."""
+        covered = self.fit.rows if self.fit is not None else {}
+        return "calibrated" if all(covered.get(f"{quantity}:{phase}") for phase in phases) else "estimated"
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the parameters behind the figures."""
-        assumed = sorted(
-            p.name for p in self.parameters.values() if p.prior.certainty == "assumed" and p.prior.value > 0
-        )
-        return (
-            (f"{len(assumed)} of {len(self.parameters)} cost parameters are assumptions with wide priors",)
-            if assumed
-            else ()
-        )
+        assumed = [p for n, p in self.parameters.items() if p.prior.certainty == "assumed" and p.prior.value > 0]
+        count = len([p for p in assumed if p.name not in self.fitted])
+        if not count:
+            return ()
+        return (f"{count} of {len(self.parameters)} cost parameters are assumptions with wide priors",)
 
     @cached_property
     def theta(self) -> Theta:
-        """Sigma points: row 0 is the centre, row i moves one parameter up by its standard deviation."""
-        moved = [p for p in self.parameters.values() if p.prior.sigma > 0 and p.prior.value > 0]
-        rows = 1 + len(moved)
-        theta = {p.name: np.full((rows, 1), p.prior.value) for p in self.parameters.values()}
-        for row, parameter in enumerate(moved, start=1):
-            theta[parameter.name][row, 0] *= math.exp(parameter.prior.sigma)
+        """Sigma points: row 0 is the centre; then the columns of the Cholesky factor of the fitted covariance, and one
+        row for every other uncertain parameter, moved up by its standard deviation."""
+        names = [p.name for p in self.parameters.values()]
+        moves: list[dict[str, float]] = []
+        if self.fit is not None and self.fitted:
+            keep = [i for i, p in enumerate(self.fit.parameters) if applies(p.name, p.point, self.target) and p.name in self.fitted]
+            covariance = np.array(self.fit.covariance)[np.ix_(keep, keep)]
+            factor = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(keep)))
+            moves += [
+                {self.fit.parameters[k].name: float(factor[row, column]) for row, k in enumerate(keep)}
+                for column in range(len(keep))
+            ]
+        moves += [
+            {p.name: p.prior.sigma}
+            for p in self.parameters.values()
+            if p.name not in self.fitted and p.prior.sigma > 0 and p.prior.value > 0
+        ]
+        theta = {name: np.full((1 + len(moves), 1), self.parameters[name].prior.value) for name in names}
+        for row, move in enumerate(moves, start=1):
+            for name, change in move.items():
+                theta[name][row, 0] *= math.exp(change)
         return theta
 
     def workload(self, plans: Sequence[Plan]) -> Workload:
@@ -118,18 +157,52 @@ class CostModel:
         work = self.workload(plans)
         raw = phase_costs(work, self.theta, self.family)
         static_w = self.theta["static_power_w"]
+        outside = [self._outside(plan) for plan in plans]
+        wider = np.array([EXTRAPOLATION_SIGMA * sum(math.log(ratio) for ratio in o.values()) for o in outside])
 
         def cost(phases: Sequence[str]) -> Cost:
             seconds, joules = _sum(raw.latency_s, phases), _sum(raw.energy_j, phases)
-            return Cost(_estimate(seconds), _estimate(joules), _estimate(joules - static_w * seconds))
+            latency_sigma = np.hypot(self._structural("latency_s", phases), wider)
+            energy_sigma = np.hypot(self._structural("energy_j", phases), wider)
+            return Cost(
+                _estimate(seconds, latency_sigma),
+                _estimate(joules, energy_sigma),
+                _estimate(joules - static_w * seconds, energy_sigma),
+            )
 
         return Prediction(
             costs={phase: cost((phase,)) for phase in PHASES},
             sums={name: cost(phases) for name, phases in SUMS.items()},
-            idle_power_w=_estimate(static_w + np.zeros((1, work.plans))),
+            idle_power_w=_estimate(static_w + np.zeros((1, work.plans)), np.zeros(work.plans)),
             op_seconds=raw.op_seconds[0],
             starts=tuple(int(start) for start in work.starts),
+            extrapolated=tuple(tuple(o) for o in outside),
         )
+
+    def _structural(self, quantity: str, phases: Sequence[str]) -> float:
+        fitted = self.fit.structural_sigma.get(quantity) if self.fit is not None else None
+        covered = self.fidelity(phases, quantity) == "calibrated" or "inference" in phases
+        return fitted if fitted is not None and covered else STRUCTURAL_SIGMA
+
+    def _outside(self, plan: Plan) -> dict[str, float]:
+        """Features beyond the domain of the fit (a quarter more is still inside), and by what factor."""
+        found: dict[str, float] = {}
+        for name, (low, high) in (self.fit.domain if self.fit is not None else {}).items():
+            value = DOMAIN_FEATURES[name](plan)
+            ratio = max(value / (1.25 * high) if high > 0 else 1.0, low / (1.25 * value) if value > 0 else 1.0)
+            if ratio > 1.0:
+                found[name] = ratio
+        return found
+
+
+# Features whose range of the fitted networks is the domain of validity.
+DOMAIN_FEATURES: dict[str, Callable[[Plan], float]] = {
+    "macs": lambda plan: float(plan.network.macs),
+    "weight_bytes": lambda plan: float(plan.network.weight_bytes),
+    "ops": lambda plan: float(len(plan.network.ops)),
+}
+# Widening of the interval per e-fold outside the domain of validity: a judgement.
+EXTRAPOLATION_SIGMA = 0.15
 
 
 @dataclass(frozen=True)
@@ -203,22 +276,34 @@ def _sum(by_phase: Mapping[str, Float], phases: Sequence[str]) -> Float:
     return total
 
 
-def _estimate(values: Float) -> Estimate:
-    """Centre and 90 % interval from sigma points of shape ``[points, plans]``."""
+def _estimate(values: Float, structural: Float | float) -> Estimate:
+    """Centre and 90 % interval from sigma points of shape ``[points, plans]`` and a structural error."""
     centre = values[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log(values[1:] / centre) if len(values) > 1 else np.zeros((1, len(centre)))
     change = np.nan_to_num(change, nan=0.0, posinf=0.0, neginf=0.0)
-    sigma = np.sqrt((change**2).sum(axis=0) + STRUCTURAL_SIGMA**2)
+    sigma = np.sqrt((change**2).sum(axis=0) + np.square(structural))
     return Estimate(centre, centre * np.exp(-Z_90 * sigma), centre * np.exp(Z_90 * sigma))
 
 
-def _parameters(target: Target, family: Family | None) -> dict[str, Parameter]:
-    """Every parameter with its prior: the family's before the common ones, the platform file's before both.
+def applies(name: str, point: str | None, target: Target) -> bool:
+    """Does a parameter fitted for one operating point, or for all without a figure of their own, apply here?"""
+    return point == target.operating_point if name in target.point.costs else point is None
 
-    Switching energies go with the square of the supply voltage; those that the operating point itself gives are taken
-    as they are.
-    """
+
+def _fitted(fit: Fit | None, target: Target, known: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The fitted parameters that apply at the target, but for those that the user set on the command line."""
+    found: dict[str, Parameter] = {}
+    set_by_user = {key.rsplit(".", 1)[-1] for key, _ in target.overrides if "costs." in key}
+    for parameter in fit.parameters if fit is not None else ():
+        if applies(parameter.name, parameter.point, target) and parameter.name in known and parameter.name not in set_by_user:
+            prior = Prior(parameter.value, parameter.sigma, "measured", "fitted to published measurements")
+            found[parameter.name] = replace(known[parameter.name], prior=prior)
+    return found
+
+
+def _parameters(target: Target, family: Family | None) -> dict[str, Parameter]:
+    """Every parameter with its prior: the family's before the common ones, the platform file's before both."""
     found: dict[str, Parameter] = {}
     for group in (
         PHASE_PARAMETERS,
@@ -236,8 +321,4 @@ def _parameters(target: Target, family: Family | None) -> dict[str, Parameter]:
         elif name not in elsewhere:  # the accelerator's parameters mean nothing at a point that does not use it
             hint = did_you_mean(name, {*found, *elsewhere})
             raise PlatformError(f"{target.id}: costs.{name}: no such parameter", hint=hint)
-    for name in SWITCHING_ENERGIES:
-        if name not in target.point.costs:
-            prior = found[name].prior
-            found[name] = replace(found[name], prior=replace(prior, value=prior.value * target.voltage_ratio**2))
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from hil.errors import NetworkError
 from hil.network import Network
 from hil.network.graph import VIEW_OPS
-from hil.network.memory import plan_memory
+from hil.network.memory import arena_need
 from hil.plan.ai8x import fully_connected_limit, plan_ai8x
 from hil.plan.rules import unsupported_reason
 from hil.plan.types import MemoryUse, Placement, Plan
@@ -107,9 +107,8 @@ def _general_memory(
 ) -> tuple[tuple[MemoryUse, ...], list[str]]:
     """Weights against the memories that may hold them, activations against theirs."""
     memories = target.platform.memories
-    arena = plan_memory(network)
+    activations, peak = arena_need(network)
     weights = network.weight_bytes + network.bias_bytes
-    activations = arena.arena_bytes
     if vela is not None:
         weights, activations = vela.flash_bytes or weights, vela.sram_bytes or activations
     uses, reasons = [], []
@@ -119,7 +118,6 @@ def _general_memory(
         use = MemoryUse("+".join(name for name, _ in holders) or role, role, needed, capacity)
         uses.append(use)
         if not use.fits:
-            peak = arena.peak_op
             where = f" at op {peak} ({network.ops[peak].name})" if role == "activations" and peak is not None else ""
             reasons.append(f"{format_bytes(capacity)} for {role} in {use.name}, needs {format_bytes(needed)}{where}")
     shared = [memory for memory in memories.values() if {"weights", "activations"} <= set(memory.holds)]

@@ -172,7 +172,10 @@ class Npu(Strict):
 
 
 class OperatingPoint(Strict):
-    """Clocks, voltage and mode.  ``clocks_hz`` has one entry per clock domain: the host core, ``npu``, ``bus``."""
+    """Clocks, voltage and mode.  ``clocks_hz`` has one entry per clock domain: the host core, ``npu``, ``bus``.
+
+    ``stack`` is the software stack as the calibration data name it: only its measurements are fitted at this point.
+    """
 
     summary: str
     host: str
@@ -181,6 +184,7 @@ class OperatingPoint(Strict):
     uses_npu: bool = True
     mode: str = ""
     software: str = ""
+    stack: str = ""
     costs: dict[str, Figure] = {}
 
 

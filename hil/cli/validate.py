@@ -1,0 +1,104 @@
+"""``hil validate``: predict every measured network from a fit without it, and say how far off that is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hil.cli.calibrate import fit_platforms
+from hil.cli.common import add_common, console, verb
+
+if TYPE_CHECKING:
+    from hil.calibrate.validate import Line
+
+# Column heads of the naive models.
+_NAIVE = {"MAC/pk": "MACs / peak", "MACx": "MACs scaled", "MAC+P": "MACs + parameters", "tool": "vendor tool"}
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verb(
+        verbs,
+        "validate",
+        "hold out every measured network and compare predictions with measurements",
+        "hil validate max78002 --out out/validation",
+    )
+    parser.add_argument("platforms", nargs="*", default=["all"], metavar="PLATFORM|all")
+    parser.add_argument("--data", action="append", type=Path, default=[], metavar="FILE", help="your own measurements")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write validation.json and plots there")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where a platform misses its bars")
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from hil.calibrate.validate import document, lines_of, points_of, write_plots
+    from hil.files import write_atomic
+
+    fits = [fit for _, unit_fits in fit_platforms(args.platforms, args.data, args.platform_path) for fit in unit_fits]
+    lines, points = lines_of(fits), points_of(fits)
+    found = document(lines, points)
+    text = json.dumps(found, indent=1) + "\n"
+    if args.json:
+        sys.stdout.write(text)
+    else:
+        print_lines(lines)
+        for quantity, figures in found["overall"].items():
+            sys.stdout.write(
+                f"all {quantity}: median {figures['median_ape']:.1%}, 90th percentile {figures['p90_ape']:.1%}, "
+                f"bias {figures['bias']:+.1%}, 90 % intervals hold {figures['coverage_90']:.0%}\n"
+            )
+        ranking = found["ranking"]
+        if ranking["pairs"]:
+            share = f"{ranking['pairs_right']:.0%} of {ranking['pairs']:.0f} pairs"
+            sys.stdout.write(f"the faster of two platforms is predicted right for {share}\n")
+    if args.out is not None:
+        write_atomic(args.out / "validation.json", text.encode())
+        try:
+            files = write_plots(points, args.out)
+        except ModuleNotFoundError:
+            sys.stderr.write("hil: no plots: matplotlib is missing (pip install 'hil[plots]')\n")
+        else:
+            sys.stderr.write(f"hil: written: {', '.join(str(file) for file in files)}\n")
+    return 1 if args.strict and any(line.verdict == "misses" for line in lines) else 0
+
+
+def print_lines(lines: list[Line]) -> None:
+    """The table: held-out errors, coverage, and the medians of the naive models on the same folds."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("platform", "stack", "of"):
+        table.add_column(name, no_wrap=True)
+    for name in ("nets", "rows", "median", "p90", "bias", "in 90%", "unseen", *_NAIVE, "rank"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("bars", no_wrap=True)
+    for line in lines:
+        held, unseen = line.held_out, line.unseen
+        table.add_row(
+            line.platform,
+            line.stack,
+            {"latency_s": "t", "energy_j": "E"}[line.quantity],
+            str(line.networks),
+            str(line.rows),
+            f"{held.median_ape:.0%}" if held else "-",
+            f"{held.p90_ape:.0%}" if held else "-",
+            f"{held.bias:+.0%}" if held else "-",
+            f"{held.coverage_90:.0%}" if held else "-",
+            f"{unseen.median_ape:.0%}" if unseen else "-",
+            *(_share(line.naive.get(name)) for name in _NAIVE.values()),
+            f"{line.rank:.2f}" if line.rank is not None else "-",
+            line.verdict,
+        )
+    console().print(table)
+    sys.stdout.write(
+        "median, p90, bias: error of networks held out with their twins; in 90%: share inside the 90 % interval;"
+        "\nunseen: median with the whole architecture held out.  Medians of naive models: MAC/pk MACs over peak, MACx"
+        "\nMACs times a fitted factor, MAC+P MACs and parameters fitted, tool the vendor's.  rank: across networks.\n"
+    )
+
+
+def _share(value: float | None) -> str:
+    return f"{value:.0%}" if value is not None else "-"
