@@ -29,11 +29,17 @@ from hil.plan import PHASES, Plan
 from hil.platform import Target, platform_hash
 from hil.sim import DutyResult, PhaseCost, Schedule, SocTimeline, WaitState, best_state, duty_cycle, simulate
 
+# A timeline of many inferences repeats itself: so many are kept in the record, all count for the throughput.
+STORED_INFERENCES = 8
+
 
 class AnalyticBackend:
     """Predicts.  Deterministic: the same plan gives the same run, apart from the time stamp in its provenance."""
 
     name = "analytic"
+
+    def fingerprint(self, target: Target) -> str:
+        return CostModel(target).digest
 
     def run(self, plans: Sequence[Plan], options: RunOptions) -> list[Run]:
         if not plans:
@@ -83,6 +89,7 @@ def _run(plan: Plan, index: int, model: CostModel, prediction: Prediction, optio
     schedule = Schedule(
         inferences=options.repeat,
         double_buffered=npu is not None and npu.double_buffered,
+        accelerated=npu is not None,
         host_in_inference=npu is None or any(plan.placements[i].phase == "inference" for i in plan.fallback),
     )
     timeline = simulate(simple, idle.mean, schedule)
@@ -194,6 +201,8 @@ def _network(plan: Plan) -> NetworkFigures:
 
 def _timeline(timeline: SocTimeline) -> Timeline:
     times, power = timeline.power_trace()
+    end = max((s.end_s for s in timeline.segments if s.inference < STORED_INFERENCES), default=0.0)
+    last = int((times <= end).sum())
     return Timeline(
         segments=tuple(
             TimelineSegment(
@@ -205,9 +214,10 @@ def _timeline(timeline: SocTimeline) -> Timeline:
                 power_w=s.power_w,
             )
             for s in timeline.segments
+            if s.inference < STORED_INFERENCES
         ),
-        trace_t_s=tuple(float(t) for t in times),
-        trace_power_w=tuple(float(p) for p in power),
+        trace_t_s=tuple(float(t) for t in times[:last]),
+        trace_power_w=tuple(float(p) for p in power[:last]),
         throughput_hz=timeline.throughput_hz(),
     )
 
@@ -232,6 +242,7 @@ def _duty(
             state.retains_weights,
             state.retains_registers,
             state.power_w.sigma,
+            state.wake_s is not None or state.retains_registers,
         )
         for name, state in target.platform.power_states.items()
     ]
@@ -250,6 +261,7 @@ def _duty_figures(result: DutyResult, best: bool, wide: float, options: RunOptio
     high = (result.active_energy_j * wide + result.wait_energy_j * wait) / result.period_s
     return DutyFigures(
         state=result.state.name,
+        wake_known=result.state.wake_known,
         average_power_w=Interval(mean=mean, low=low, high=high),
         energy_per_period_j=result.energy_j,
         active_s=result.active_s,
@@ -267,6 +279,7 @@ def _provenance(plan: Plan, model: CostModel) -> Provenance:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         plan_hash=plan.hash,
         platform_hash=platform_hash(target.platform),
+        model_hash=model.digest,
         calibration=model.calibration,
         calibration_hash=model.artefact.hash if model.artefact is not None and model.fit is not None else None,
         overrides=dict(target.overrides),

@@ -9,6 +9,7 @@ from typing import Protocol
 from hil.backend.run import Run
 from hil.errors import ConfigError, did_you_mean
 from hil.plan import Plan
+from hil.platform import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    def fingerprint(self, target: Target) -> str:
+        """What decides this backend's figures on a target beside the plan: parameters, calibration, a board."""
+        ...
 
     def run(self, plans: Sequence[Plan], options: RunOptions) -> list[Run]:
         """Run plans that share a target, in their order.  Raises HilError."""

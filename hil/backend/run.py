@@ -110,6 +110,7 @@ class DutyFigures(Model):
     reloads_weights: bool
     battery_life_s: float
     best: bool
+    wake_known: bool = True
 
 
 class TimelineSegment(Model):
@@ -139,6 +140,8 @@ class Provenance(Model):
     created: str
     plan_hash: str
     platform_hash: str
+    model_hash: str | None = None
+    request_hash: str | None = None
     calibration_hash: str | None = None
     calibration: str = "none: priors only"
     overrides: dict[str, str] = {}

@@ -16,7 +16,7 @@ from hil.errors import HilError
 from hil.network import Network
 from hil.plan import Plan, make_plan
 from hil.plan.vela import available, compile_many
-from hil.platform import Target, platform_hash
+from hil.platform import Target
 
 Progress = Callable[[int, int, str], None]
 
@@ -40,64 +40,67 @@ class Bench:
     options: RunOptions = field(default_factory=RunOptions)
     cache: Path | None = None
 
-    def run(self, store: Store | None = None, progress: Progress | None = None) -> BenchResult:
-        """Run everything.  Records are saved one by one; an interrupted bench of the same request resumes."""
+    def run(
+        self, store: Store | None = None, progress: Progress | None = None, *, overwrite: bool = False
+    ) -> BenchResult:
+        """Run everything.  Records are saved one by one; an interrupted bench resumes with those that still hold.
+
+        Raises ResultsError where the store holds another bench and ``overwrite`` is false.
+        """
         asked = self.request()
-        resuming = store is not None and store.begin(asked)
-        kept = {_key(run): run for run in store.runs()} if store is not None and resuming else {}
+        resuming = store.begin(asked, overwrite=overwrite) if store is not None else False
+        kept = {run.provenance.request_hash: run for run in store.readable()} if store is not None and resuming else {}
         runs: list[Run] = []
         failures: list[tuple[str, str, HilError]] = []
         resumed = 0
         total = len(self.networks) * len(self.targets)
         for target in self.targets:
             self._precompile(target)
-            plans: list[Plan] = []
-            done: dict[str, Run] = {}
-            for network in self.networks:
+            fingerprint = self.backend.fingerprint(target)
+            plans: dict[int, Plan] = {}
+            done: dict[int, Run] = {}
+            for index, network in enumerate(self.networks):
                 if progress is not None:
-                    progress(
-                        len(runs) + len(failures) + len(plans) + len(done), total, f"{network.name} on {target.id}"
-                    )
+                    finished = len(runs) + len(failures) + len(plans) + len(done)
+                    progress(finished, total, f"{network.name} on {target.id}")
                 try:
                     plan = make_plan(network, target, vela_cache=self.cache)
                 except HilError as error:
                     failures.append((network.name, target.id, error))
                     continue
-                old = kept.get((network.name, target.id, target.operating_point, plan.hash))
-                if old is not None:
-                    done[network.name] = old
+                old = kept.get(self._key(plan, fingerprint))
+                if old is not None and old.network == network.name:
+                    done[index] = old
                     resumed += 1
                 else:
-                    plans.append(plan)
-            fresh = {run.network: run for run in self.backend.run(plans, self.options)}
-            if store is not None:
-                for run in fresh.values():
-                    store.save(run)
-            done.update(fresh)
-            runs += [done[network.name] for network in self.networks if network.name in done]
+                    plans[index] = plan
+            fresh = self.backend.run(list(plans.values()), self.options)
+            for (index, plan), run in zip(plans.items(), fresh, strict=True):
+                done[index] = _stamped(run, self._key(plan, fingerprint))
+                if store is not None:
+                    store.save(done[index])
+            runs += [done[index] for index in sorted(done)]
         if progress is not None:
             progress(total, total, "done")
         if store is not None:
-            store.finish(asked, runs)
+            store.finish(asked, runs, [(network, platform, error.message) for network, platform, error in failures])
         return BenchResult(tuple(runs), tuple(failures), resumed)
 
     def request(self) -> dict[str, Any]:
-        """What was asked, comparable between benches: decides whether an unfinished one may be resumed."""
-        parts = {
-            "networks": [[network.name, network.hash] for network in self.networks],
-            "targets": [[t.id, t.operating_point, list(t.overrides), platform_hash(t.platform)] for t in self.targets],
-            "backend": self.backend.name,
-            "options": asdict(self.options),
-            "version": __version__,
-        }
-        text = json.dumps(parts, sort_keys=True)
+        """What was asked, in names: a folder of results holds one such request."""
         return {
             "networks": [network.name for network in self.networks],
             "platforms": [target.id for target in self.targets],
+            "operating_points": [target.operating_point for target in self.targets],
+            "overrides": sorted({f"{key}={value}" for target in self.targets for key, value in target.overrides}),
             "backend": self.backend.name,
             "options": asdict(self.options),
-            "hash": hashlib.sha256(text.encode()).hexdigest()[:16],
         }
+
+    def _key(self, plan: Plan, fingerprint: str) -> str:
+        """What decides the figures of a run: its plan, the options, the backend and what stands behind it."""
+        parts = [plan.hash, asdict(self.options), self.backend.name, fingerprint, __version__]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _precompile(self, target: Target) -> None:
         """Fill the compiler's cache in parallel; what fails here is reported when its plan is made."""
@@ -107,5 +110,5 @@ class Bench:
         compile_many(self.networks, npu.vela, target.npu_clock_hz, cache=self.cache)
 
 
-def _key(run: Run) -> tuple[str, str, str, str]:
-    return run.network, run.platform, run.operating_point, run.provenance.plan_hash
+def _stamped(run: Run, key: str) -> Run:
+    return run.model_copy(update={"provenance": run.provenance.model_copy(update={"request_hash": key})})

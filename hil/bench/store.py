@@ -14,6 +14,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ RECORDS = "records"
 
 
 def record_name(run: Run) -> str:
-    """The file name of a run's record: what distinguishes it, and a hash where ``--set`` made it special."""
+    """The file name of a run's record: what distinguishes it, and a hash where names alone might not."""
     parts = [run.network, run.platform, run.operating_point, run.backend]
+    safe = [re.sub(r"[^\w.-]+", "_", part)[:80] for part in parts]
+    if safe != parts or safe[0].startswith("."):
+        safe.append(hashlib.sha256(run.network.encode()).hexdigest()[:8])
     if run.provenance.overrides:
         text = json.dumps(sorted(run.provenance.overrides.items()))
-        parts.append("set-" + hashlib.sha256(text.encode()).hexdigest()[:8])
-    return "--".join(re.sub(r"[^A-Za-z0-9_.-]+", "_", part) for part in parts) + ".json"
+        safe.append("set-" + hashlib.sha256(text.encode()).hexdigest()[:8])
+    return "--".join(safe).lstrip(".") + ".json"
 
 
 def to_json(runs: Sequence[Run]) -> str:
@@ -66,18 +70,26 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def begin(self, asked: dict[str, Any]) -> bool:
-        """Start a bench; true where the folder holds an unfinished bench of the same request, which is resumed.
+    def begin(self, asked: dict[str, Any], *, overwrite: bool = False) -> bool:
+        """Start a bench; true where the folder holds an unfinished one of the same request, which may be resumed.
 
-        Records of another request stay until the new ones are complete.
+        Raises ResultsError where it holds another bench, unless ``overwrite``: its records would be replaced.
         """
         manifest = self._manifest()
-        resume = manifest is not None and manifest.get("asked") == asked and not manifest.get("complete", False)
+        same = manifest is not None and manifest.get("asked") == asked
+        if manifest is not None and not same and not overwrite:
+            raise ResultsError(
+                f"{self.folder}: holds another bench ({_summary(manifest.get('asked'))})",
+                hint="choose another folder, or replace it with --overwrite",
+            )
         self._write_manifest(asked, complete=False)
-        return resume
+        return same and manifest is not None and not manifest.get("complete", False)
 
-    def finish(self, asked: dict[str, Any], runs: Sequence[Run]) -> None:
-        """Write the flat tables, remove records of earlier requests, and mark the bench as complete."""
+    def finish(self, asked: dict[str, Any], runs: Sequence[Run], failures: Sequence[tuple[str, str, str]] = ()) -> None:
+        """Write the flat tables, remove records that this bench replaced, and mark it as complete.
+
+        ``failures`` (network, platform, what went wrong) are kept beside the request.
+        """
         write_atomic(self.folder / "runs.csv", _csv(_RUN_COLUMNS, (_run_row(run) for run in runs)))
         rows = [row for run in runs for row in _phase_rows(run)]
         write_atomic(self.folder / "phases.csv", _csv(_PHASE_COLUMNS, rows))
@@ -89,7 +101,13 @@ class Store:
                     old.unlink()
         except OSError as error:
             raise unwritable(self.folder, error) from error
-        self._write_manifest(asked, complete=True)
+        self._write_manifest(asked, complete=True, failures=failures)
+
+    @property
+    def complete(self) -> bool:
+        """Was the bench finished?  True for a folder without a manifest: records put together by hand."""
+        manifest = self._manifest()
+        return manifest is None or bool(manifest.get("complete", False))
 
     def save(self, run: Run) -> None:
         write_atomic(self.folder / RECORDS / record_name(run), to_json([run]).encode())
@@ -107,6 +125,14 @@ class Store:
         """All runs of the folder, by file name; none where it holds none."""
         return [run for file in self.record_files() for run in from_json(_read(file), str(file))]
 
+    def readable(self) -> list[Run]:
+        """The runs whose records can be read; a damaged record is as good as none when a bench resumes."""
+        found: list[Run] = []
+        for file in self.record_files():
+            with suppress(ResultsError):
+                found += from_json(_read(file), str(file))
+        return found
+
     def record_files(self) -> list[Path]:
         return sorted((self.folder / RECORDS).glob("*.json"))
 
@@ -117,9 +143,18 @@ class Store:
             return None
         return manifest if isinstance(manifest, dict) else None
 
-    def _write_manifest(self, asked: dict[str, Any], *, complete: bool) -> None:
-        document = {"schema": SCHEMA_VERSION, "asked": asked, "complete": complete}
+    def _write_manifest(
+        self, asked: dict[str, Any], *, complete: bool, failures: Sequence[tuple[str, str, str]] = ()
+    ) -> None:
+        document = {"schema": SCHEMA_VERSION, "asked": asked, "complete": complete, "failures": failures}
         write_atomic(self.folder / MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _summary(asked: Any) -> str:
+    """A request in a few words."""
+    if not isinstance(asked, dict):
+        return "unknown"
+    return ", ".join(f"{len(asked.get(key, ()))} {key}" for key in ("networks", "platforms"))
 
 
 def _read(file: Path) -> bytes:

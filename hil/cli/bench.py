@@ -43,9 +43,16 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="ENERGY",
         help="battery for --period (default: a CR2032, 225 mAh at 3 V)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write records, tables and report.html there")
+    parser.add_argument("--out", type=_folder, metavar="DIR", help="write records, tables and report.html there")
+    parser.add_argument("--overwrite", action="store_true", help="replace another bench in that folder")
     add_common(parser)
     parser.set_defaults(run=run)
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("'' is not a folder")
+    return Path(text)
 
 
 def _positive(text: str) -> int:
@@ -62,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from hil.backend import make_backend
     from hil.bench import Bench, Store, to_json
     from hil.report.page import write_page
-    from hil.report.tables import print_duty, print_failures, print_runs, say
+    from hil.report.tables import print_duty, print_failures, print_runs, print_throughput, say
 
     backend = make_backend(args.backend)
     options = _options(args)
@@ -70,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     targets = load_targets(args.platform, args.operating_point, args.overrides, args.platform_path)
     bench = Bench(networks, targets, backend, options, cache=cache_dir())
     store = Store(args.out) if args.out is not None else None
-    result = _with_progress(bench, store)
+    result = _with_progress(bench, store, overwrite=args.overwrite)
     if store is not None and result.runs:
         write_page(result.runs, args.out / "report.html", args.platform_path)
     if args.json:
@@ -78,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         out = console()
         print_runs(result.runs, out)
+        print_throughput(result.runs, out)
         print_duty(result.runs, out)
         if result.resumed:
             say(out, f"resumed: {result.resumed} runs were already there")
@@ -101,7 +109,7 @@ def _options(args: argparse.Namespace) -> RunOptions:
     return RunOptions(repeat=args.repeat, period_s=period, battery_j=battery_j)
 
 
-def _with_progress(bench: Bench, store: Store | None) -> BenchResult:
+def _with_progress(bench: Bench, store: Store | None, *, overwrite: bool) -> BenchResult:
     """Run with a bar on stderr; where that is no terminal, a line every two seconds."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -115,10 +123,12 @@ def _with_progress(bench: Bench, store: Store | None) -> BenchResult:
                 last = time.monotonic()
                 sys.stderr.write(f"hil: {done} of {total}: {what}\n")
 
-        return bench.run(store, tell)
+        return bench.run(store, tell, overwrite=overwrite)
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("start", total=None)
         return bench.run(
-            store, lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+            store,
+            lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
+            overwrite=overwrite,
         )

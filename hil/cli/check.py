@@ -115,6 +115,8 @@ def _table(plans: list[Any], *, every: bool) -> None:
 def _ops(out: Any, plan: Any, where: str, *, every: bool) -> None:
     from hil.report.tables import say
 
+    if every:
+        say(out, f"{where}:")
     for op, place in zip(plan.network.ops, plan.placements, strict=True):
         if every:
             into = f", in flight with op {place.fused_into}" if place.fused_into is not None else ""

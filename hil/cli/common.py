@@ -82,11 +82,15 @@ def load_networks(names: Sequence[str]) -> list[Network]:
             networks.append(zoo.load(name))
         else:
             networks.append(load_network(Path(name)))
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     unique = []
     for network in networks:
-        count = seen[network.name] = seen.get(network.name, 0) + 1
-        unique.append(network if count == 1 else replace(network, name=f"{network.name}-{count}"))
+        name, count = network.name, 1
+        while name in taken:
+            count += 1
+            name = f"{network.name}-{count}"
+        taken.add(name)
+        unique.append(network if name == network.name else replace(network, name=name))
     return unique
 
 

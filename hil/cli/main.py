@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +42,12 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = make_parser().parse_args(argv)
+    if sys.stdout is None:
+        sys.stderr.write("hil: there is no standard output to write to\n")
+        return 2
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without µ gets a ?, not an error
     try:
         code: int = args.run(args)
         sys.stdout.flush()
@@ -55,6 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has gone: not an error.  Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if args.debug:
+            raise
+        # Files of the user are read and written elsewhere; what arrives here is standard output.
+        sys.stderr.write(f"hil: cannot write the output: {error.strerror or error}\n")
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
     except KeyboardInterrupt:
-        sys.stderr.write("hil: interrupted; what was finished is kept, the same command resumes\n")
+        kept = "; what was finished is kept, the same command resumes" if getattr(args, "out", None) else ""
+        sys.stderr.write(f"hil: interrupted{kept}\n")
         return 130

@@ -12,13 +12,15 @@ from hil.cli.common import add_common, console, load_networks, verb
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verb(verbs, "networks", "list the zoo's networks, or show one op by op", "hil networks show zoo:kws")
-    parser.add_argument("action", nargs="?", choices=("list", "show"), default="list")
+    parser.add_argument("action", nargs="?", default="list", metavar="list|show", help="default: list")
     parser.add_argument("networks", nargs="*", metavar="NAME|FILE", help="zoo:NAME, a .tflite file or a layer list")
     add_common(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.action not in ("list", "show"):  # hil networks NAME means show
+        args.networks, args.action = [args.action, *args.networks], "show"
     networks = load_networks(args.networks or ["zoo:all"])
     documents = [describe(network, ops=args.action == "show") for network in networks]
     if args.json:

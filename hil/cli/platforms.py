@@ -12,7 +12,7 @@ from hil.cli.common import add_common, console, verb
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verb(verbs, "platforms", "list the platforms, or show one with its sources", "hil platforms show max78000")
-    parser.add_argument("action", nargs="?", choices=("list", "show"), default="list")
+    parser.add_argument("action", nargs="?", default="list", metavar="list|show", help="default: list")
     parser.add_argument("platforms", nargs="*", metavar="ID")
     add_common(parser)
     parser.set_defaults(run=run)
@@ -21,6 +21,8 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> int:
     from hil.platform import load_platform, platform_files
 
+    if args.action not in ("list", "show"):  # hil platforms ID means show
+        args.platforms, args.action = [args.action, *args.platforms], "show"
     ids = args.platforms or list(platform_files(args.platform_path))
     platforms = [load_platform(platform_id, args.platform_path) for platform_id in ids]
     if args.json:

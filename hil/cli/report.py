@@ -26,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(to_json(runs))
         return 0
+    if not Store(args.folder).complete:
+        sys.stderr.write(f"hil: {args.folder}: this bench was not finished; the same hil bench command resumes it\n")
     page = args.html or args.folder / "report.html"
     write_page(runs, page, args.platform_path)
     out = console()

@@ -8,6 +8,8 @@ and once with every parameter moved by one standard deviation; the squared chang
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -106,6 +108,13 @@ class CostModel:
             return "none: priors only"
         return f"{self.target.id}, {self.fit.stack}, {sum(self.fit.rows.values())} measurements"
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of every parameter and of the calibration: figures of equal plans and digests are equal."""
+        parts = [[p.name, p.prior.value, p.prior.sigma] for p in self.parameters.values()]
+        calibration = self.artefact.hash if self.artefact is not None and self.fit is not None else None
+        return hashlib.sha256(json.dumps([parts, calibration]).encode()).hexdigest()[:16]
+
     def fidelity(self, phases: Sequence[str], quantity: str = "latency_s") -> Literal["calibrated", "estimated"]:
         """``calibrated`` where measurements of the quantity cover every one of the phases."""
         covered = self.fit.rows if self.fit is not None else {}
@@ -116,9 +125,10 @@ class CostModel:
         """What a reader should know of the parameters behind the figures."""
         assumed = [p for n, p in self.parameters.items() if p.prior.certainty == "assumed" and p.prior.value > 0]
         count = len([p for p in assumed if p.name not in self.fitted])
-        if not count:
-            return ()
-        return (f"{count} of {len(self.parameters)} cost parameters are assumptions with wide priors",)
+        found = [f"{count} of {len(self.parameters)} cost parameters are assumptions with wide priors"] if count else []
+        if self.target.reference_supply_v is None and any(key.endswith("supply_v") for key, _ in self.target.overrides):
+            found.append("the platform file states no supply voltage, so energies do not follow the one that was set")
+        return tuple(found)
 
     @cached_property
     def theta(self) -> Theta:
@@ -127,7 +137,11 @@ class CostModel:
         names = [p.name for p in self.parameters.values()]
         moves: list[dict[str, float]] = []
         if self.fit is not None and self.fitted:
-            keep = [i for i, p in enumerate(self.fit.parameters) if applies(p.name, p.point, self.target) and p.name in self.fitted]
+            keep = [
+                index
+                for index, parameter in enumerate(self.fit.parameters)
+                if parameter.name in self.fitted and applies(parameter.name, parameter.point, self.target)
+            ]
             covariance = np.array(self.fit.covariance)[np.ix_(keep, keep)]
             factor = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(keep)))
             moves += [
@@ -242,14 +256,15 @@ def phase_costs(work: Workload, theta: Theta, family: Family | None) -> PhaseCos
     npu_busy = ops_in("inference", npu_ops)
     latency: dict[str, Float] = {
         "boot": theta["boot_s"] + zero,
-        "npu_init": theta["npu_init_s"] + zero,
+        # The default prior is for accelerators; a core alone initialises nothing that anybody has published.
+        "npu_init": theta["npu_init_s"] + zero if family is not None else zero,
         "weight_load": per_byte("weight_load") * work.plan["npu_weight_bytes"]
         if target.platform.loads_weights
         else zero,
         "input_load": per_byte("input_load") * work.plan["input_bytes"] + ops_in("input_load", host_ops),
         "inference": theta["invoke_host_cycles"] / host_hz + npu_busy + ops_in("inference", host_ops),
         "output_read": per_byte("output_read") * work.plan["output_bytes"],
-        "post_process": theta["post_process_host_cycles_per_value"] / host_hz * work.plan["output_values"]
+        "post_process": theta["post_process_host_cycles_per_value"] / host_hz * work.plan["decoded_values"]
         + ops_in("post_process", host_ops),
         "idle": zero,
     }
@@ -296,7 +311,8 @@ def _fitted(fit: Fit | None, target: Target, known: Mapping[str, Parameter]) -> 
     found: dict[str, Parameter] = {}
     set_by_user = {key.rsplit(".", 1)[-1] for key, _ in target.overrides if "costs." in key}
     for parameter in fit.parameters if fit is not None else ():
-        if applies(parameter.name, parameter.point, target) and parameter.name in known and parameter.name not in set_by_user:
+        usable = parameter.name in known and parameter.name not in set_by_user
+        if usable and applies(parameter.name, parameter.point, target):
             prior = Prior(parameter.value, parameter.sigma, "measured", "fitted to published measurements")
             found[parameter.name] = replace(known[parameter.name], prior=prior)
     return found

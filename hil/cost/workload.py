@@ -90,9 +90,13 @@ class Workload:
     Op columns (length: ops): ``kind``, ``phase`` (indices into KINDS and PHASES), ``npu``, ``cpu`` (masks), ``macs``,
     ``in_channels``, ``out_channels``, ``pixels`` (output positions), ``taps`` (kernel elements), ``values`` (output
     elements), ``work`` (window taps times output elements of pooling), ``weight_bytes``, ``moved_bytes`` (activations
-    read and written), ``fused_exp`` (output elements of a fused exponential activation),
+    read and written), ``fused_exp`` (output elements of a fused exponential activation), ``table_values`` (output
+    elements of 8-bit exponential ops: what a table of 256 entries can answer), ``bits`` (width of weights and results,
+    the wider one), ``read_bytes`` and ``written_bytes`` (activations), ``kernel_rows``, ``window_bytes`` (the input
+    rows under a kernel),
     ``border_read`` and ``border_write``: bytes that a host op in mid-network exchanges with the accelerator.
-    Plan columns (length: plans): ``input_bytes``, ``output_bytes``, ``output_values``, ``npu_weight_bytes``.
+    Plan columns (length: plans): ``input_bytes``, ``output_bytes``, ``decoded_values`` (output values that the
+    application still has to decode: none behind a soft-max in the network), ``npu_weight_bytes``.
     ``extra``: columns that a family adds.
     """
 
@@ -126,6 +130,12 @@ _OP_COLUMNS = (
     "weight_bytes",
     "moved_bytes",
     "fused_exp",
+    "table_values",
+    "bits",
+    "read_bytes",
+    "written_bytes",
+    "kernel_rows",
+    "window_bytes",
     "border_read",
     "border_write",
 )
@@ -166,10 +176,15 @@ def build_workload(plans: Sequence[Plan]) -> Workload:
         plan={
             "input_bytes": np.array([float(n.input_bytes) for n in networks]),
             "output_bytes": np.array([float(n.output_bytes) for n in networks]),
-            "output_values": np.array([float(sum(n.tensors[t].elements for t in n.outputs)) for n in networks]),
+            "decoded_values": np.array([float(_decoded_values(n)) for n in networks]),
             "npu_weight_bytes": np.array([_npu_weight_bytes(plan) for plan in plans]),
         },
     )
+
+
+def _decoded_values(network: Network) -> int:
+    finished = {tensor for op in network.ops if op.type == "softmax" for tensor in op.outputs}
+    return sum(network.tensors[t].elements for t in network.outputs if t not in finished)
 
 
 def _npu_weight_bytes(plan: Plan) -> float:
@@ -198,11 +213,16 @@ def _border(plan: Plan) -> dict[int, tuple[float, float]]:
 
 
 def _counts(network: Network, op: Op) -> tuple[float, ...]:
-    channels_in = hwc(network.in_shape(op))[2]
+    _, columns_in, channels_in = hwc(network.in_shape(op))
     rows, columns, channels_out = hwc(network.out_shape(op))
     values = sum(network.tensors[t].elements for t in op.outputs)
-    taps = math.prod(network.pool_window(op)) if op_kind(op) == "pool" and op.type != "mean" else math.prod(op.kernel)
+    kind = op_kind(op)
+    taps = math.prod(network.pool_window(op)) if kind == "pool" and op.type != "mean" else math.prod(op.kernel)
     in_values = sum(network.tensors[t].elements for t in op.inputs)
+    read, written = network.read_bytes(op), network.write_bytes(op)
+    out_bits = max((network.tensors[t].bits for t in op.outputs), default=8)
+    fused_exp = values if op.type != "activation" and op.activation in _EXPONENTIAL else 0
+    table = values if kind == "exp" and op.type != "softmax" else fused_exp
     return (
         float(op.macs),
         float(channels_in / op.groups if op.groups > 1 and op.type in ("conv2d", "conv1d") else channels_in),
@@ -212,6 +232,12 @@ def _counts(network: Network, op: Op) -> tuple[float, ...]:
         float(values),
         float(in_values if op.type in {"mean", "sum"} else taps * values),
         float(op.weight_bytes + op.bias_bytes + op.const_bytes),
-        float(network.read_bytes(op) + network.write_bytes(op)),
-        float(values if op.type != "activation" and op.activation in _EXPONENTIAL else 0),
+        float(read + written),
+        float(fused_exp),
+        float(table if out_bits <= 8 else 0),
+        float(max(op.weight_bits, out_bits)),
+        float(read),
+        float(written),
+        float(op.kernel[0]),
+        float(op.kernel[0] * columns_in * channels_in),
     )

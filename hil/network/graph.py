@@ -204,7 +204,9 @@ class Network:
 
     @cached_property
     def precision(self) -> str:
-        """The type most of the weights are stored in, or of the activations where there are no weights."""
+        """The type most of the weights are stored in (``int16x8``: with 16-bit activations); of the activations where
+        there are no weights.
+        """
         by_bits: dict[int, int] = {}
         for op in self.ops:
             if op.weights:
@@ -214,6 +216,9 @@ class Network:
             return dtype
         bits = max(by_bits, key=lambda width: by_bits[width])
         kind = "float" if bits >= 16 and any(t.dtype.startswith("float") for t in self.tensors) else "int"
+        activations = {self.tensors[i].dtype for op in self.ops if op.macs for i in op.inputs}
+        if f"{kind}{bits}" == "int8" and activations == {"int16"}:
+            return "int16x8"
         return f"{kind}{bits}"
 
     @cached_property
@@ -224,9 +229,10 @@ class Network:
             [
                 [op.type, op.inputs, op.outputs, op.kernel, op.stride, op.padding, op.dilation, op.groups]
                 + [op.depth_multiplier, op.activation, op.weights, op.biases, op.weight_bits, op.shared_weights]
+                + [op.macs, op.weight_bytes, op.bias_bytes, op.const_bytes]
                 for op in self.ops
             ],
-            [self.inputs, self.outputs],
+            [self.inputs, self.outputs, sorted(self.metadata.items())],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -19,6 +19,7 @@ from hil.platform import Target
 
 CONVOLUTIONS = frozenset({"conv2d", "conv1d", "depthwise_conv2d", "depthwise_conv1d", "transpose_conv2d"})
 ELTWISE = frozenset({"add", "sub", "bitwise_xor", "bitwise_or"})
+_LAYOUT = VIEW_OPS | {"transpose", "concat"}
 # Published deployments choose how many of the first layers stream; the network's metadata may say so.
 STREAMING_HINT = "ai8x.streaming_layers"
 
@@ -47,6 +48,7 @@ def plan_ai8x(network: Network, target: Target, placements: Sequence[Placement])
     """Group the ops placed on the accelerator into hardware layers and check them against its memories."""
     consumers = network_consumers(network)
     places = list(placements)
+    _free_layout_at_the_end(network, consumers, places)
     _fuse_in_flight(network, consumers, places)
     layers, reforms = _layers(network, consumers, places)
     layers, streamed, stream_reasons = _streaming(network, target, layers)
@@ -72,6 +74,19 @@ def _single_consumer(network: Network, consumers: dict[int, list[int]], op: Op) 
     tensor = op.outputs[0] if op.outputs else -1
     readers = consumers.get(tensor, [])
     return network.ops[readers[0]] if len(readers) == 1 and tensor not in network.outputs else None
+
+
+def _free_layout_at_the_end(network: Network, consumers: dict[int, list[int]], places: list[Placement]) -> None:
+    """Transposes and concatenations of the outputs cost nothing: the host reads the output memory in that order."""
+    behind: set[int] = set()
+    for op in reversed(network.ops):
+        readers = [reader for tensor in op.outputs for reader in consumers.get(tensor, ())]
+        if op.type in _LAYOUT and all(reader in behind for reader in readers):
+            behind.add(op.index)
+            if op.type not in VIEW_OPS:
+                places[op.index] = Placement("free", "the host reads the outputs in this order")
+        elif places[op.index].phase == "post_process":
+            behind.add(op.index)
 
 
 def _fuse_in_flight(network: Network, consumers: dict[int, list[int]], places: list[Placement]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hil.errors import NetworkError
@@ -11,7 +12,7 @@ from hil.network.graph import VIEW_OPS
 from hil.network.memory import arena_need
 from hil.plan.ai8x import fully_connected_limit, plan_ai8x
 from hil.plan.rules import unsupported_reason
-from hil.plan.types import MemoryUse, Placement, Plan
+from hil.plan.types import MemoryUse, Phase, Placement, Plan
 from hil.plan.vela import VelaReport, available, compile_network
 from hil.platform import Target
 from hil.units import format_bytes
@@ -39,7 +40,7 @@ def make_plan(network: Network, target: Target, *, vela_cache: Path | None = Non
         ]
     else:
         placements = [_place(network, op_index, target) for op_index in range(len(network.ops))]
-    placements = _edges(placements, npu is not None and npu.family in _HOST_EDGE_FAMILIES)
+    placements = _edges(network, placements, npu is not None and npu.family in _HOST_EDGE_FAMILIES)
     if npu is not None and npu.family == "ai8x":
         result = plan_ai8x(network, target, placements)
         extra = _split_notes(placements)
@@ -75,26 +76,28 @@ def _place(network: Network, index: int, target: Target) -> Placement:
     return Placement("npu") if reason is None else Placement("cpu", reason)
 
 
-def _edges(placements: Sequence[Placement], host_edges: bool) -> list[Placement]:
-    """Where the application, not a graph runtime, drives the accelerator, host ops before the first and after the
-    last accelerated op belong to input loading and post-processing."""
-    accelerated = [index for index, place in enumerate(placements) if place.unit == "npu"]
-    if not host_edges or not accelerated:
-        return list(placements)
-    edged = []
-    for index, place in enumerate(placements):
-        phase = place.phase
-        if place.unit == "cpu" and index < accelerated[0]:
-            phase = "input_load"
-        elif place.unit == "cpu" and index > accelerated[-1]:
-            phase = "post_process"
-        edged.append(Placement(place.unit, place.reason, phase, place.fused_into))
-    return edged
+def _edges(network: Network, placements: Sequence[Placement], host_edges: bool) -> list[Placement]:
+    """Where the application, not a graph runtime, drives the accelerator: host ops that only convert data belong to
+    input loading before the first computing op, and to post-processing after the last."""
+    places = list(placements)
+    if not host_edges or not any(place.unit == "npu" for place in places):
+        return places
+    edges: tuple[tuple[Iterable[int], Phase], ...] = (
+        (range(len(places)), "input_load"),
+        (reversed(range(len(places))), "post_process"),
+    )
+    for order, phase in edges:
+        for index in order:
+            if places[index].unit == "npu" or network.ops[index].macs:
+                break
+            if places[index].unit == "cpu":
+                places[index] = replace(places[index], phase=phase)
+    return places
 
 
 def _split_notes(placements: Sequence[Placement]) -> list[str]:
     inside = [index for index, place in enumerate(placements) if place.unit == "cpu" and place.phase == "inference"]
-    if not inside:
+    if not inside or not any(place.unit == "npu" for place in placements):
         return []
     return [
         f"{len(inside)} ops in mid-network leave the accelerator: the vendor's tool compiles whole networks only,"
@@ -120,11 +123,10 @@ def _general_memory(
         if not use.fits:
             where = f" at op {peak} ({network.ops[peak].name})" if role == "activations" and peak is not None else ""
             reasons.append(f"{format_bytes(capacity)} for {role} in {use.name}, needs {format_bytes(needed)}{where}")
-    shared = [memory for memory in memories.values() if {"weights", "activations"} <= set(memory.holds)]
-    if len(shared) == 1 and len([memory for memory in memories.values() if memory.holds]) == 1 and not reasons:
-        room = int(shared[0].size_bytes.value)
+    both = {name: memory for name, memory in memories.items() if {"weights", "activations"} & set(memory.holds)}
+    if not reasons and any({"weights", "activations"} <= set(memory.holds) for memory in both.values()):
+        room = sum(int(memory.size_bytes.value) for memory in both.values())
         if weights + activations > room:
-            reasons.append(
-                f"{format_bytes(room)} for weights and activations, needs {format_bytes(weights + activations)}"
-            )
+            need = format_bytes(weights + activations)
+            reasons.append(f"{format_bytes(room)} for weights and activations in {'+'.join(both)}, needs {need}")
     return tuple(uses), reasons

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -121,11 +121,13 @@ class Plan:
 
     @cached_property
     def hash(self) -> str:
-        """A hash of network, platform, operating point with overrides, and placement."""
+        """A hash of network, platform, operating point with overrides, placement, and what the compiler made of it."""
         parts = [
             self.network.hash,
             platform_hash(self.target.platform),
             self.target.operating_point,
-            [(place.unit, place.phase) for place in self.placements],
+            [(place.unit, place.phase, place.fused_into) for place in self.placements],
+            [astuple(layer) for layer in self.layers],
+            self.vela.op_cycles if self.vela is not None else None,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -86,7 +86,8 @@ def validate_platform(raw: dict[str, Any], where: str) -> Platform:
         return Platform.model_validate(raw)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        first = problems[0]
+        # A mistyped key shows up as an unknown one and a missing one: the unknown one says more.
+        first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
         path = ".".join(str(part) for part in first["loc"])
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         if first["type"] == "extra_forbidden":
@@ -99,11 +100,23 @@ def validate_platform(raw: dict[str, Any], where: str) -> Platform:
             raise PlatformError(
                 f"{where}: {path}: missing{more}", hint="docs/platform-file.md lists the keys"
             ) from error
-        shown = repr(first["input"]) if not isinstance(first["input"], dict) else "a table"
         message = first["msg"].removeprefix("Value error, ")
+        for theirs, ours in _WORDS.items():
+            message = message.replace(theirs, ours)
         message = message[0].lower() + message[1:]
-        what = f"{path}: {shown[:60]}: {message}" if path else message
+        shown = "" if isinstance(first["input"], dict) else f"{first['input']!r:.60}: "
+        what = f"{path}: {shown}{message}" if path else message
         raise PlatformError(f"{where}: {what}{more}", hint="docs/platform-file.md lists the keys") from error
+
+
+_WORDS = {
+    "a valid tuple": "a list",
+    "a valid dictionary or instance of Figure": "a figure { value, source, certainty }",
+    "a valid dictionary or instance of": "a table of",
+    "a valid dictionary": "a table",
+    "a valid boolean": "true or false",
+    "a valid string": "text",
+}
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:

@@ -33,10 +33,19 @@ class Source(Strict):
     reference: str = ""
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not true or false")
+    return value
+
+
+StrictNumber = Annotated[float, BeforeValidator(_number)]
+
+
 class Figure(Strict):
     """A number with its origin.  ``spread`` is one standard deviation as a factor (1.2 means within ±20 % or so)."""
 
-    value: float
+    value: StrictNumber
     source: str
     certainty: Certainty
     spread: float | None = Field(default=None, ge=1.0, le=100.0)
@@ -57,11 +66,19 @@ class Figure(Strict):
 def _positive(value: Any) -> Any:
     number = value.get("value") if isinstance(value, dict) else getattr(value, "value", None)
     if isinstance(number, (int, float)) and not number > 0:
-        raise ValueError("the value must be greater than zero")
+        raise ValueError(f"the value is {number:g}, it must be greater than zero")
+    return value
+
+
+def _not_negative(value: Any) -> Any:
+    number = value.get("value") if isinstance(value, dict) else getattr(value, "value", None)
+    if isinstance(number, (int, float)) and number < 0:
+        raise ValueError(f"the value is {number:g}, it must not be negative")
     return value
 
 
 PositiveFigure = Annotated[Figure, BeforeValidator(_positive)]
+NonNegativeFigure = Annotated[Figure, BeforeValidator(_not_negative)]
 
 
 class Core(Strict):
@@ -97,7 +114,6 @@ class Memory(Strict):
     size_bytes: PositiveFigure
     holds: tuple[MemoryRole, ...] = ()
     persistent: bool = False
-    read_bytes_per_cycle: PositiveFigure | None = None
     note: str = ""
 
 
@@ -185,7 +201,7 @@ class OperatingPoint(Strict):
     mode: str = ""
     software: str = ""
     stack: str = ""
-    costs: dict[str, Figure] = {}
+    costs: dict[str, NonNegativeFigure] = {}
 
 
 class PowerState(Strict):
@@ -212,7 +228,6 @@ class Power(Strict):
     scope: Literal["whole-board", "rail", "chip"]
     baseline: Literal["gross", "above-idle"]
     rail: str = ""
-    idle_state: str | None = None
     note: str = ""
 
 
@@ -228,7 +243,6 @@ class Platform(Strict):
     in_paper: bool = False
     default_operating_point: str
     loads_weights: bool = False
-    battery_note: str = ""
     sources: dict[str, Source]
     cores: dict[str, Core]
     npu: Npu | None = None
@@ -236,7 +250,7 @@ class Platform(Strict):
     operating_points: dict[str, OperatingPoint]
     power_states: dict[str, PowerState] = {}
     power: Power
-    costs: dict[str, Figure] = {}
+    costs: dict[str, NonNegativeFigure] = {}
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -254,12 +268,17 @@ class Platform(Strict):
                 for domain in point.clocks_hz
                 if domain not in domains
             ]
+            limits = {core: self.cores[core].clock_max_hz for core in self.cores}
+            limits["npu"] = self.npu.clock_max_hz if self.npu is not None else None
+            problems += [
+                f"operating_points.{name}.clocks_hz.{domain}: {clock.value:g} Hz is above clock_max_hz, {most.value:g}"
+                for domain, clock in point.clocks_hz.items()
+                if (most := limits.get(domain)) is not None and clock.value > most.value
+            ]
             if point.host not in point.clocks_hz:
                 problems.append(f"operating_points.{name}.clocks_hz has no clock for its host '{point.host}'")
             if point.uses_npu and self.npu is not None and "npu" not in point.clocks_hz:
                 problems.append(f"operating_points.{name}.clocks_hz has no clock for the npu")
-        if self.power.idle_state is not None and self.power.idle_state not in self.power_states:
-            problems.append(f"power.idle_state '{self.power.idle_state}' is not a power state")
         for key, source in sorted(_mentioned_sources(self)):
             if source not in self.sources:
                 problems.append(f"{key}: source '{source}' is not in [sources]")

@@ -7,7 +7,7 @@ operating point: ``npu.clock_hz``, ``host.clock_hz``, ``<core>.clock_hz``, ``bus
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,21 @@ from hil.platform.loader import validate_platform
 from hil.platform.schema import Core, Figure, Npu, OperatingPoint, Platform
 from hil.units import parse_quantity
 
+_IDENTITY = ("schema", "id", "name", "vendor", "sources", "default_operating_point")
 _USER_SOURCE = "command-line"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A platform at one operating point.  ``overrides`` are the ``--set`` items, kept for the run record."""
+    """A platform at one operating point.  ``overrides`` are the ``--set`` items, kept for the run record.
+
+    ``reference_supply_v`` is the default operating point's voltage as the platform file has it: figures refer to it.
+    """
 
     platform: Platform
     operating_point: str
     overrides: tuple[tuple[str, str], ...] = ()
+    reference_supply_v: float | None = None
 
     @property
     def id(self) -> str:
@@ -62,10 +67,11 @@ class Target:
 
     @property
     def voltage_ratio(self) -> float:
-        """Supply voltage over that of the default operating point: switching energy goes with its square."""
-        default = self.platform.operating_points[self.platform.default_operating_point].supply_v
+        """Supply voltage over the reference: switching energy goes with its square.  1 where either is unknown."""
         own = self.point.supply_v
-        return own.value / default.value if own is not None and default is not None else 1.0
+        if own is None or self.reference_supply_v is None:
+            return 1.0
+        return own.value / self.reference_supply_v
 
     @property
     def costs(self) -> dict[str, Figure]:
@@ -83,22 +89,26 @@ def make_target(
             f"{platform.id} has no operating point '{name}'", hint=did_you_mean(name, platform.operating_points)
         )
     items = tuple(sorted((overrides or {}).items()))
+    reference = platform.operating_points[platform.default_operating_point].supply_v
     if items:
         document = platform.model_dump(by_alias=True, mode="python", exclude_none=True)
         document["sources"][_USER_SOURCE] = {"title": "set on the command line"}
         for key, text in items:
             _override(document, platform, name, key, text)
         platform = validate_platform(document, "--set")
-    return Target(platform, name, items)
+    return Target(platform, name, items, reference.value if reference is not None else None)
 
 
 def _override(document: dict[str, Any], platform: Platform, point: str, key: str, text: str) -> None:
     parts = key.split(".")
+    if parts[0] in _IDENTITY:
+        raise ConfigError(f"--set {key}: not a figure", hint="such as npu.clock_hz=30MHz or costs.static_power_w=5e-3")
     if parts[-1] == "clock_hz" and len(parts) == 2:
         domain = platform.operating_points[point].host if parts[0] == "host" else parts[0]
         parts = ["operating_points", point, "clocks_hz", domain]
-        if domain not in {*platform.cores, "npu", "bus"}:
-            raise ConfigError(f"--set {key}: no clock domain '{domain}'", hint=_known_clocks(platform))
+        domains = {*platform.cores, "bus", *(["npu"] if platform.npu is not None else [])}
+        if domain not in domains:
+            raise ConfigError(f"--set {key}: {platform.id} has no clock '{domain}'", hint=_known_clocks(domains))
     elif parts in (["supply_v"], ["host"], ["mode"]) or (parts[0] == "costs" and len(parts) == 2):
         parts = ["operating_points", point, *parts]
     node: Any = document
@@ -134,5 +144,5 @@ def _number(key: str, text: str) -> float:
         raise ConfigError(f"--set {key}: {error.message}", hint=error.hint) from error
 
 
-def _known_clocks(platform: Platform) -> str:
-    return "known: " + ", ".join(f"{domain}.clock_hz" for domain in ("host", *platform.cores, "npu", "bus"))
+def _known_clocks(domains: Collection[str]) -> str:
+    return "known: " + ", ".join(f"{domain}.clock_hz" for domain in ("host", *sorted(domains)))

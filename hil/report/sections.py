@@ -86,8 +86,6 @@ def _notes(platform: Platform | None, rows: Sequence[Row]) -> Html:
             for note in run.notes:
                 concerned.setdefault(note, []).append(network)
     items = [tag("li", note) for note in platform.notes] if platform is not None else []
-    if platform is not None and platform.battery_note:
-        items.append(tag("li", platform.battery_note))
     for note, networks in concerned.items():
         where = "" if len(networks) == total else f" ({', '.join(dict.fromkeys(networks))})"
         items.append(tag("li", note, tag("span", where, class_="quiet")))

@@ -128,6 +128,16 @@ def _print_remarks(group: Sequence[Run], out: Console) -> None:
         say(out, f"  {kind} on the CPU: {reason}: {names}")
 
 
+def print_throughput(runs: Sequence[Run], out: Console) -> None:
+    """Inferences per second back to back; nothing where only one was asked for."""
+    rates = [(run, run.timeline.throughput_hz) for run in runs if run.timeline is not None]
+    known = [(run, rate) for run, rate in rates if rate is not None]
+    if known:
+        say(out, "\nback to back:")
+    for run, rate in known:
+        say(out, f"  {run.network} on {run.platform}: {rate:.3g} inferences per second")
+
+
 def print_duty(runs: Sequence[Run], out: Console) -> None:
     """Average power and battery life per run and wait state; nothing where no period was asked for."""
     from rich.table import Table
@@ -156,11 +166,13 @@ def print_duty(runs: Sequence[Run], out: Console) -> None:
                 factor(duty.average_power_w),
                 format_si(duty.energy_per_period_j, "J"),
                 _days(duty.battery_life_s),
-                "best" if duty.best else "",
+                "best" if duty.best else "" if duty.wake_known else "wake-up unknown",
             )
         if not run.duty:
             table.add_row(run.network, run.platform, "takes longer than the period", "", "", "", "", "", "", "")
     out.print(table)
+    scopes = sorted({run.total.energy_j.scope for run in periodic if run.total.energy_j is not None})
+    say(out, f"power and battery life cover {'; '.join(scopes)} only; the rest of a board comes on top")
 
 
 def _days(seconds: float) -> str:

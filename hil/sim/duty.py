@@ -17,7 +17,8 @@ from hil.sim.timeline import PhaseCost, Schedule, simulate
 class WaitState:
     """A state to wait in.  ``wake_s`` is spent at static power before anything else happens.
 
-    ``sigma`` is the standard deviation of the logarithm of ``power_w``.
+    ``sigma`` is the standard deviation of the logarithm of ``power_w``.  ``wake_known`` is false where nobody published
+    the way back from a state that loses everything: such a state is shown, never recommended.
     """
 
     name: str
@@ -26,6 +27,7 @@ class WaitState:
     retains_weights: bool = True
     retains_registers: bool = True
     sigma: float = 0.0
+    wake_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def duty_cycle(costs: Mapping[str, PhaseCost], static_power_w: float, state: Wai
         phases.pop("weight_load", None)
     if not reload and state.retains_registers:
         phases.pop("npu_init", None)
-    work = simulate(phases, static_power_w, Schedule(warm=False))
+    work = simulate(phases, static_power_w, Schedule())
     active = state.wake_s + work.end_s
     wait = max(0.0, period_s - active)
     active_energy = static_power_w * state.wake_s + work.energy_j()
@@ -66,5 +68,5 @@ def duty_cycle(costs: Mapping[str, PhaseCost], static_power_w: float, state: Wai
 
 def best_state(results: Sequence[DutyResult]) -> DutyResult | None:
     """The feasible result with the least average power; None where the work never fits into the period."""
-    feasible = [result for result in results if result.feasible]
+    feasible = [result for result in results if result.feasible and result.state.wake_known]
     return min(feasible, key=lambda result: result.average_power_w) if feasible else None

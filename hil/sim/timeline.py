@@ -44,12 +44,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is simulated.  ``host_in_inference``: the host core works during the inference, so nothing overlaps it."""
+    """What is simulated.
+
+    ``host_in_inference``: the host core works during the inference, so nothing overlaps it; ``accelerated`` is false
+    where there is no accelerator and the host does it all.
+    """
 
     inferences: int = 1
     double_buffered: bool = False
     host_in_inference: bool = False
-    warm: bool = False
+    accelerated: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,8 @@ class _Soc:
         return SocTimeline(ordered, self.static_power_w, float(self.env.now))
 
     def _main(self) -> Process:
-        if not self.schedule.warm:
-            for phase in _ONCE:
-                yield from self._spend(phase, "host", 0, self.host, self.bus)
+        for phase in _ONCE:
+            yield from self._spend(phase, "host", 0, self.host, self.bus)
         for index in range(self.schedule.inferences):
             buffer = self.buffers.request()
             yield buffer
@@ -123,7 +126,7 @@ class _Soc:
 
     def _infer(self, index: int, buffer: Any) -> Process:
         held = (self.npu, self.host) if self.schedule.host_in_inference else (self.npu,)
-        yield from self._spend("inference", "npu", index, *held)
+        yield from self._spend("inference", "npu" if self.schedule.accelerated else "host", index, *held)
         self.buffers.release(buffer)
         yield from self._spend("output_read", "host", index, self.host, self.bus)
         yield from self._spend("post_process", "host", index, self.host)

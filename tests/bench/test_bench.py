@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -131,11 +132,52 @@ def test_an_interrupted_bench_resumes(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "bench.json").read_text())["complete"] is True
 
 
-def test_a_complete_bench_runs_again_and_removes_what_it_replaces(tmp_path: Path) -> None:
+def test_a_complete_bench_runs_again(tmp_path: Path) -> None:
     bench().run(Store(tmp_path))
-    result = bench(["digits"]).run(Store(tmp_path))
-    assert result.resumed == 0
-    assert sorted(run.network for run in Store(tmp_path).load()) == ["digits", "digits"]
+    assert bench().run(Store(tmp_path)).resumed == 0
+
+
+def test_another_bench_in_the_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    bench().run(Store(tmp_path))
+    with pytest.raises(ResultsError) as caught:
+        bench(["digits"]).run(Store(tmp_path))
+    assert caught.value.message == f"{tmp_path}: holds another bench (2 networks, 2 platforms)"
+    assert len(Store(tmp_path).load()) == 4
+    bench(["digits"]).run(Store(tmp_path), overwrite=True)
+    assert [run.network for run in Store(tmp_path).load()] == ["digits", "digits"]
+
+
+def test_records_of_other_options_are_not_resumed(tmp_path: Path) -> None:
+    """The same networks and platforms with a period, interrupted: nothing of the first bench may come back."""
+    bench().run(Store(tmp_path))
+    periodic = bench()
+    periodic.options = RunOptions(period_s=10.0)
+    periodic.backend = _Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        periodic.run(Store(tmp_path), overwrite=True)
+    again = bench()
+    again.options = RunOptions(period_s=10.0)
+    result = again.run(Store(tmp_path))
+    assert result.resumed == 2
+    assert all(run.period_s == 10.0 and run.duty for run in result.runs)
+
+
+def test_a_damaged_record_is_run_again(tmp_path: Path) -> None:
+    interrupted = bench()
+    interrupted.backend = _Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(Store(tmp_path))
+    damaged = Store(tmp_path).record_files()[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    result = bench().run(Store(tmp_path))
+    assert result.resumed == 1 and len(result.runs) == 4
+
+
+def test_names_that_look_alike_keep_their_own_records(tmp_path: Path) -> None:
+    names = ["x y", "x_y", "模型", "网络", ".x"]
+    networks = [replace(zoo.load("digits"), name=name) for name in names]
+    Bench(networks, [make_target(load_platform("max78000"))], AnalyticBackend()).run(Store(tmp_path))
+    assert sorted(run.network for run in Store(tmp_path).load()) == sorted(names)
 
 
 def test_a_killed_bench_leaves_only_whole_records(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_an_override_changes_the_clock(capsys: pytest.CaptureFixture[str]) -> No
         (
             ["bench", "zoo:kws", "-p", "max78000", "--set", "npu.clock_hz=-1"],
             2,
-            "hil: --set: operating_points.arm-100mhz.clocks_hz.npu: a table: the value must be greater than zero\n",
+            "hil: --set: operating_points.arm-100mhz.clocks_hz.npu: the value is -1, it must be greater than zero\n",
         ),
         (["bench", "zoo:kws", "--backend", "serial"], 2, "hil: the serial backend is not available yet\n"),
         (["bench", "zoo:kws", "--period", "0s"], 2, "hil: --period 0s: must be longer than nothing\n"),

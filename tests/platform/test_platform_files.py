@@ -76,7 +76,7 @@ def test_every_declared_source_is_used(file: Path) -> None:
 def test_sources_can_be_found_again(file: Path) -> None:
     for source in read_platform(file).sources.values():
         assert "../" not in source.reference
-        assert "/work/" not in source.reference
+        assert not source.reference.startswith("/")
 
 
 def _clocks(platform: Platform) -> list[Figure]:
