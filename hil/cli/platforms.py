@@ -80,9 +80,12 @@ def _show(platform: Any) -> None:
     table.add_column("value", justify="right")
     table.add_column("certainty")
     table.add_column("source", overflow="fold")
+    table.add_column("note", overflow="fold")
     for path, figure in figures(platform):
-        table.add_row(path, f"{figure.value:g}", figure.certainty, figure.source)
+        table.add_row(path, _with_unit(path, figure.value), figure.certainty, figure.source, figure.note)
     out.print(table)
+    if platform.npu is not None and platform.npu.operators:
+        _rules(platform.npu)
     model = CostModel(make_target(platform))
     priors = Table(
         box=None, pad_edge=False, title="cost parameters at the default operating point", title_justify="left"
@@ -100,6 +103,45 @@ def _show(platform: Any) -> None:
     out.print(priors)
     for key, source in platform.sources.items():
         say(out, f"{key}: {source.title} ({source.reference})" if source.reference else f"{key}: {source.title}")
+
+
+# The unit of a figure stands at the end of its key, or of the table that holds it.
+_UNITS = {"_hz": "Hz", "_s": "s", "_w": "W", "_j": "J", "_v": "V"}
+
+
+def _with_unit(path: str, value: float) -> str:
+    from hil.units import format_bytes, format_si
+
+    for key in (path.rsplit(".", 1)[-1], *path.split(".")[-2:-1]):
+        if key.endswith("_bytes"):
+            return format_bytes(value)
+        unit = next((unit for suffix, unit in _UNITS.items() if key.endswith(suffix)), None)
+        if unit is not None:
+            return format_si(value, unit)
+    return f"{value:g}"
+
+
+def _rules(npu: Any) -> None:
+    """What the accelerator takes, within which limits, and who says so."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title=f"operators of the {npu.name}", title_justify="left")
+    table.add_column("ops", overflow="fold")
+    table.add_column("limits", overflow="fold")
+    table.add_column("certainty")
+    table.add_column("source")
+    for rule in npu.operators:
+        limits = rule.model_dump(exclude={"ops", "source", "certainty", "note"}, exclude_defaults=True)
+        table.add_row(
+            ", ".join(rule.ops), "; ".join(f"{k} {_plain(v)}" for k, v in limits.items()), rule.certainty, rule.source
+        )
+    console().print(table)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join("x".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value) or "none"
+    return str(value)
 
 
 def figures(platform: Any) -> list[tuple[str, Any]]:

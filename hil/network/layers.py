@@ -58,6 +58,7 @@ from hil.network.graph import DTYPE_BITS, POOL_OPS, Network, Op, Tensor
 
 _TOLERANCE = 0.01
 _MAX_OPERANDS = 4096
+_TWO_DIMENSIONAL = frozenset({"conv2d", "depthwise_conv2d", "transpose_conv2d"})
 _NETWORK_KEYS = frozenset(
     words(
         """
@@ -516,6 +517,8 @@ def _out_shapes(entry: _Entry, type_: str, geometry: Geometry, shapes: Sequence[
         raise entry.fail("out_shape", "the op's output shape")
     if type_ in WEIGHTED_TYPES and (len(outs[0]) < 2 or len(shapes[0]) < 2 or 0 in (*shapes[0], *outs[0])):
         raise entry.fail("out_shape", f"a map or vector from {list(shapes[0])}")
+    if type_ in _TWO_DIMENSIONAL and len(shapes[0]) != 4:
+        raise entry.fail("type", f"an input [1, H, W, C], not {list(shapes[0])}, or conv1d for [1, L, C]")
     windowed = type_ in {*CONV_TYPES, "max_pool", "avg_pool"} - {"transpose_conv2d"}
     if windowed and "padding" in entry and spatial(outs[0]) != slid(geometry, shapes[0]):
         expected = f"(h, w) of {slid(geometry, shapes[0])} from {list(shapes[0])}, kernel, stride and padding"
