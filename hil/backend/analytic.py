@@ -38,15 +38,19 @@ class AnalyticBackend:
 
     name = "analytic"
 
-    def fingerprint(self, target: Target) -> str:
-        return CostModel(target).digest
+    def fingerprint(self, target: Target, options: RunOptions) -> str:
+        return _model(target, options).digest
 
     def run(self, plans: Sequence[Plan], options: RunOptions) -> list[Run]:
         if not plans:
             return []
-        model = CostModel(plans[0].target)
+        model = _model(plans[0].target, options)
         prediction = model.predict(plans)
         return [_run(plan, index, model, prediction, options) for index, plan in enumerate(plans)]
+
+
+def _model(target: Target, options: RunOptions) -> CostModel:
+    return CostModel(target) if options.calibrated else CostModel(target, artefact=None)
 
 
 def energy_scope(target: Target, *, above_idle: bool = False) -> str:

@@ -15,9 +15,10 @@ from hil.platform import Target
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How to run: ``repeat`` inferences back to back; one inference every ``period_s`` where that is given, from a
-    battery of ``battery_j`` joules."""
+    battery of ``battery_j`` joules.  ``calibrated`` false: predictions rest on priors alone."""
 
     repeat: int = 1
+    calibrated: bool = True
     period_s: float | None = None
     battery_j: float = 0.225 * 3600 * 3.0  # CR2032: 225 mAh at 3 V nominal, the usual data-sheet figure
 
@@ -28,7 +29,7 @@ class Backend(Protocol):
     @property
     def name(self) -> str: ...
 
-    def fingerprint(self, target: Target) -> str:
+    def fingerprint(self, target: Target, options: RunOptions) -> str:
         """What decides this backend's figures on a target beside the plan: parameters, calibration, a board."""
         ...
 

@@ -56,7 +56,7 @@ class Bench:
         total = len(self.networks) * len(self.targets)
         for target in self.targets:
             self._precompile(target)
-            fingerprint = self.backend.fingerprint(target)
+            fingerprint = self.backend.fingerprint(target, self.options)
             plans: dict[int, Plan] = {}
             done: dict[int, Run] = {}
             for index, network in enumerate(self.networks):

@@ -45,6 +45,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument("--out", type=_folder, metavar="DIR", help="write records, tables and report.html there")
     parser.add_argument("--overwrite", action="store_true", help="replace another bench in that folder")
+    parser.add_argument("--uncalibrated", action="store_true", help="what the priors alone say, without calibration")
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -106,7 +107,7 @@ def _options(args: argparse.Namespace) -> RunOptions:
         raise ConfigError(f"--period {args.period}: must be longer than nothing")
     if battery_j <= 0:
         raise ConfigError(f"--battery {args.battery}: must hold something")
-    return RunOptions(repeat=args.repeat, period_s=period, battery_j=battery_j)
+    return RunOptions(repeat=args.repeat, calibrated=not args.uncalibrated, period_s=period, battery_j=battery_j)
 
 
 def _with_progress(bench: Bench, store: Store | None, *, overwrite: bool) -> BenchResult:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -18,6 +20,7 @@ from hil.data import data_dir
 from hil.errors import CalibrationError, UnavailableError
 
 SCHEMA_VERSION: Literal[1] = 1
+ENV_PATH = "HIL_CALIBRATION_PATH"
 
 
 class Frozen(BaseModel):
@@ -110,14 +113,22 @@ def read_artefact(file: Path, platform: str) -> Artefact:
     return artefact
 
 
+def artefact_in_use(platform: str) -> Artefact | None:
+    """The artefact of a platform: from ``$HIL_CALIBRATION_PATH`` where it has one, else the one that comes with hil.
+
+    None where the platform has not been calibrated.
+    """
+    folders = [Path(part) for part in os.environ.get(ENV_PATH, "").split(os.pathsep) if part]
+    with suppress(UnavailableError):
+        folders.append(data_dir("calibration"))
+    files = (folder / f"{platform}.json" for folder in folders)
+    file = next((file for file in files if file.is_file()), None)
+    return _cached(file, file.stat().st_mtime_ns, platform) if file is not None else None
+
+
 @lru_cache(maxsize=64)
-def shipped_artefact(platform: str) -> Artefact | None:
-    """The artefact that comes with hil; None where the platform has not been calibrated."""
-    try:
-        file = data_dir("calibration") / f"{platform}.json"
-    except UnavailableError:
-        return None
-    return read_artefact(file, platform) if file.is_file() else None
+def _cached(file: Path, _changed: int, platform: str) -> Artefact:
+    return read_artefact(file, platform)
 
 
 def artefact_json(artefact: Artefact) -> str:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from hil.cost.artefact import Artefact, Fit, shipped_artefact
+from hil.cost.artefact import Artefact, Fit, artefact_in_use
 from hil.cost.cpu import cpu_cycles, cpu_parameters
 from hil.cost.families import FAMILIES, Family
 from hil.cost.parameters import (
@@ -80,13 +80,13 @@ SUMS: dict[str, tuple[str, ...]] = {"total": END_TO_END, "steady": STEADY, "memo
 class CostModel:
     """The cost model of one target.
 
-    ``artefact``: a calibration; with the default, the one that comes with hil is used where there is one.  None means
+    ``artefact``: a calibration; with the default, the one in use (``artefact_in_use``), where there is one.  None means
     priors only.  Raises PlatformError where the platform file names an unknown parameter.
     """
 
-    def __init__(self, target: Target, artefact: Artefact | None | Literal["shipped"] = "shipped") -> None:
+    def __init__(self, target: Target, artefact: Artefact | None | Literal["in use"] = "in use") -> None:
         self.target = target
-        self.artefact = shipped_artefact(target.id) if artefact == "shipped" else artefact
+        self.artefact = artefact_in_use(target.id) if artefact == "in use" else artefact
         self.fit = self.artefact.fit_for(target.operating_point) if self.artefact is not None else None
         self.family: Family | None = FAMILIES[target.npu.family] if target.npu is not None else None
         self.unscaled = _parameters(target, self.family)
