@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     store = Store(args.out) if args.out is not None else None
     result = _with_progress(bench, store, overwrite=args.overwrite)
     if store is not None and result.runs:
-        write_page(result.runs, args.out / "report.html", args.platform_path)
+        write_page(result.runs, args.out / "report.html", args.platform_path, cache_dir())
     if args.json:
         sys.stdout.write(to_json(result.runs))
     else:

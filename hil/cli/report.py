@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hil.cli.common import add_common, console, verb
+from hil.cli.common import add_common, cache_dir, console, verb
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if not Store(args.folder).complete:
         sys.stderr.write(f"hil: {args.folder}: this bench was not finished; the same hil bench command resumes it\n")
     page = args.html or args.folder / "report.html"
-    write_page(runs, page, args.platform_path)
+    write_page(runs, page, args.platform_path, cache_dir())
     out = console()
     print_runs(runs, out)
     print_duty(runs, out)

@@ -17,8 +17,9 @@ from hil.backend.run import Run
 from hil.errors import ResultsError
 from hil.files import write_atomic
 from hil.platform import Platform
-from hil.report.markup import Html, escape, join, json_for_script
+from hil.report.markup import Html, escape, join, json_for_script, table, tag
 from hil.report.overview import best_section, fidelity_legend, header_lines, matrix
+from hil.report.paper import Statement
 from hil.report.plots import plot_data
 from hil.report.rows import Arrangement, arrange
 from hil.report.sections import platform_section
@@ -27,18 +28,29 @@ TITLE = "Neural networks on µNPUs"
 _SCRIPTS = ("draw.js", "matrix.js", "charts.js", "page.js")
 
 
-def write_report(runs: Sequence[Run], platforms: Mapping[str, Platform], file: Path, title: str = TITLE) -> None:
-    """Write the page about ``runs`` to ``file``, whole or not at all.
+def write_report(
+    runs: Sequence[Run],
+    platforms: Mapping[str, Platform],
+    file: Path,
+    title: str = TITLE,
+    statements: Sequence[Statement] = (),
+) -> None:
+    """Write the page about ``runs`` to ``file``, whole or not at all.  ``statements`` of the paper get a section.
 
     ``platforms`` maps platform ids to their files; a platform that is missing there is shown by its runs alone.
     Raises ResultsError where there are no runs or the file cannot be written.
     """
     if not runs:
         raise ResultsError("no runs to report", hint="run `hil bench` first, or name a folder that holds its results")
-    write_atomic(file, render(runs, platforms, title).encode())
+    write_atomic(file, render(runs, platforms, title, statements).encode())
 
 
-def render(runs: Sequence[Run], platforms: Mapping[str, Platform], title: str = TITLE) -> str:
+def render(
+    runs: Sequence[Run],
+    platforms: Mapping[str, Platform],
+    title: str = TITLE,
+    statements: Sequence[Statement] = (),
+) -> str:
     """The page as text.  ``runs`` must not be empty."""
     arrangement = arrange(runs)
     style = _asset("page.css")
@@ -53,8 +65,19 @@ def render(runs: Sequence[Run], platforms: Mapping[str, Platform], title: str = 
         legend=fidelity_legend(runs),
         best=best_section(arrangement),
         matrix=matrix(arrangement),
+        paper=_paper(statements),
         platforms=_sections(arrangement, platforms),
     )
+
+
+def _paper(statements: Sequence[Statement]) -> Html:
+    """What the paper says that can be tested, beside what is predicted; nothing where nothing was asked."""
+    if not statements:
+        return Html("")
+    rows = [(s.text, s.predicted, s.verdict, s.fidelity) for s in statements]
+    caption = "Statements of arXiv 2503.22567 against the analytic backend (HX-WE2 at the 100 MHz of its firmware)"
+    inner = table(("The paper says", "hil predicts", "verdict", "fidelity"), rows, caption)
+    return tag("section", tag("h2", "Against the paper"), inner, id="paper")
 
 
 def _sections(arrangement: Arrangement, platforms: Mapping[str, Platform]) -> Html:

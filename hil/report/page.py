@@ -8,12 +8,17 @@ from pathlib import Path
 from hil.backend.run import Run
 from hil.platform import Platform, load_platform, platform_files
 from hil.report.html import write_report
+from hil.report.paper import paper_statements
 
 
-def write_page(runs: Sequence[Run], file: Path, extra: Sequence[Path] = ()) -> None:
-    """Write ``report.html``.  A platform whose file has gone is shown by its runs alone."""
+def write_page(runs: Sequence[Run], file: Path, extra: Sequence[Path] = (), cache: Path | None = None) -> None:
+    """Write ``report.html``.  A platform whose file has gone is shown by its runs alone.
+
+    Where the runs hold both platforms that the paper compares, its statements are tested too.
+    """
     known = platform_files(extra)
     platforms: dict[str, Platform] = {
         name: load_platform(name, extra) for name in dict.fromkeys(run.platform for run in runs) if name in known
     }
-    write_report(runs, platforms, file)
+    compared = {"max78000", "hx-we2"} <= set(platforms)
+    write_report(runs, platforms, file, statements=paper_statements(cache) if compared else ())
