@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/bench
 
-.PHONY: help bench test quick lint zoo results docs-check clean
+.PHONY: help bench test quick lint zoo results calibration clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 bench: $(VENV)/.bench ## benchmark all zoo networks on all platforms; table here, files and report.html in out/bench
-	$(BIN)/hil bench zoo:all --platform all --out $(OUT)
+	$(BIN)/hil bench zoo:all --platform all --out $(OUT) --overwrite
 
 test: $(VENV)/.test ## lint, types, and all tests
 	$(BIN)/ruff check hil tests
@@ -28,8 +28,12 @@ zoo: $(VENV)/.test ## rebuild the zoo's .tflite files from their Keras definitio
 	$(BIN)/python -m hil.zoo.build
 
 results: $(VENV)/.bench ## remake the reference results that the README shows
-	$(BIN)/hil bench zoo:all --platform all --out out/reference | grep -v '^records, tables' > results/table.txt
+	$(BIN)/hil bench zoo:all --platform all --out out/reference --overwrite | grep -v '^records, tables' > results/table.txt
 	cp out/reference/runs.csv out/reference/phases.csv results/
+
+calibration: $(VENV)/.test ## refit all platforms and remake the validation table that docs/fidelity.md shows
+	$(BIN)/hil calibrate all
+	$(BIN)/hil validate --out out/validation > results/validation.txt
 
 clean: ## remove the environment and everything made
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

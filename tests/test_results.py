@@ -29,7 +29,8 @@ def test_reference_results_are_up_to_date(tmp_path: Path) -> None:
     for name in ("runs.csv", "phases.csv"):
         # The plan's hash changes with every word of a platform file; the figures tell whether it matters.
         expected, found = (
-            pd.read_csv(folder / name).drop(columns="plan_hash", errors="ignore") for folder in (RESULTS, tmp_path / "out")
+            pd.read_csv(folder / name).drop(columns="plan_hash", errors="ignore")
+            for folder in (RESULTS, tmp_path / "out")
         )
         pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
 

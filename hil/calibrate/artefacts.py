@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from hil import __version__
 from hil.calibrate.dataset import Measurement
@@ -105,12 +106,27 @@ def as_fit(fit: UnitFit) -> Fit:
         rows=_rows(unit),
         networks=tuple(sorted(unit.networks)),
         errors={
-            f"{quantity}:{kind}": errors_of(unit, stage, held)
+            f"{quantity}:{kind}": errors
             for quantity, stage in fit.stages.items()
-            for kind, held in (("network", stage.held), ("architecture", stage.unseen))
-            if held is not None
+            for kind, errors in stage_errors(unit, stage).items()
         },
     )
+
+
+def stage_errors(unit: Unit, stage: StageFit) -> dict[str, Errors]:
+    """Held-out errors of a stage: all rows with networks left out, those with an inference in them, and all rows with
+    whole architectures left out."""
+    found: dict[str, Errors] = {}
+    everything = np.ones(len(stage.rows), dtype=bool)
+    inference = np.array(["inference" in phases_of(unit.rows[i].phase) for i in stage.rows])
+    for kind, held, rows in (
+        ("network", stage.held, everything),
+        ("inference", stage.held, inference),
+        ("architecture", stage.unseen, everything),
+    ):
+        if held is not None and rows.any():
+            found[kind] = errors_of(unit, stage, held, rows)
+    return found
 
 
 def _round(value: float) -> float:
@@ -138,14 +154,14 @@ def _domain(unit: Unit) -> dict[str, tuple[float, float]]:
     return found
 
 
-def errors_of(unit: Unit, stage: StageFit, held: Held) -> Errors:
-    """Errors of held-out predictions, and how often the intervals held."""
+def errors_of(unit: Unit, stage: StageFit, held: Held, rows: npt.NDArray[np.bool_]) -> Errors:
+    """Errors of some held-out predictions, and how often their intervals held."""
     measured = unit.log_measured[stage.rows]
-    relative = np.exp(held.log_predicted - measured) - 1.0
-    scaled = np.abs(measured - held.log_predicted) / held_sigma(unit, stage, held)
+    relative = (np.exp(held.log_predicted - measured) - 1.0)[rows]
+    scaled = (np.abs(measured - held.log_predicted) / held_sigma(unit, stage, held))[rows]
     return Errors(
-        networks=len({unit.rows[i].network for i in stage.rows}),
-        rows=len(stage.rows),
+        networks=len({unit.rows[i].network for i in stage.rows[rows]}),
+        rows=int(rows.sum()),
         median_ape=_round(float(np.median(np.abs(relative)))),
         p90_ape=_round(float(np.quantile(np.abs(relative), 0.9))),
         bias=_round(float(np.median(relative))),

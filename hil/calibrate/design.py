@@ -187,7 +187,7 @@ def build_unit(
         blocks.append(
             Block(
                 target,
-                model.workload(plans),
+                model.workload(plans).merged(),
                 model,
                 list(indices),
                 [names.index(rows[i].network) for i in indices],

@@ -17,25 +17,36 @@ from hil.platform import Target
 
 _GENERIC = "published end-to-end figures of µNPUs reach 10-60 % of peak"
 
+LAUNCH = assumed(
+    "launch_cycles",
+    "cycle",
+    2000.0,
+    "accelerator cycles to launch one op",
+    "command fetch, configuration and drain",
+    3.0,
+)
+ELEMENTWISE = assumed(
+    "elementwise_cycles_per_byte",
+    "cycle/B",
+    0.25,
+    "pooling, element-wise and copying ops, per byte moved",
+    "a vector of four bytes a cycle",
+)
+
 PARAMETERS: tuple[Parameter, ...] = (
-    assumed(
-        "launch_cycles",
-        "cycle",
-        2000.0,
-        "accelerator cycles to launch one op",
-        "command fetch, configuration and drain",
-        3.0,
-    ),
+    LAUNCH,
     assumed("conv_cycle_scale", "ratio", 2.0, "convolution cycles over whole-tile cycles", _GENERIC),
+    assumed(
+        "pointwise_cycle_ratio",
+        "ratio",
+        1.0,
+        "whole-tile cycles of 1x1 convolutions against those of larger windows",
+        "one form of loop; software and memory ports make a difference",
+        1.3,
+    ),
     assumed("depthwise_cycle_scale", "ratio", 2.0, "depthwise cycles over whole-tile cycles", _GENERIC),
     assumed("fully_connected_cycle_scale", "ratio", 2.0, "fully connected cycles over whole-tile cycles", _GENERIC),
-    assumed(
-        "elementwise_cycles_per_byte",
-        "cycle/B",
-        0.25,
-        "pooling, element-wise and copying ops, per byte moved",
-        "a vector of four bytes a cycle",
-    ),
+    ELEMENTWISE,
     assumed(
         "weight_cycles_per_byte",
         "cycle/B",
@@ -103,7 +114,8 @@ def npu_cycles(work: Workload, theta: Theta) -> Float:
     op = work.op
     compute: Float = np.zeros(1)
     for kind, scale in _SCALES.items():
-        compute = compute + theta[scale] * np.where(work.kind == KIND_INDEX[kind], work.extra["tile_cycles"], 0.0)
+        factor = theta[scale] * theta["pointwise_cycle_ratio"] if kind == "pointwise" else theta[scale]
+        compute = compute + factor * np.where(work.kind == KIND_INDEX[kind], work.extra["tile_cycles"], 0.0)
     is_mac = op["macs"] > 0
     moving = (
         theta["weight_cycles_per_byte"] * op["weight_bytes"] + theta["activation_cycles_per_byte"] * op["moved_bytes"]

@@ -279,6 +279,8 @@ def phase_costs(work: Workload, theta: Theta, family: Family | None) -> PhaseCos
         energy[phase] = theta["static_power_w"] * seconds + host_w * busy_host
         if phase == "inference" and family is not None:
             energy[phase] = energy[phase] + npu_w * npu_busy + switching
+        if family is not None and (phase in MEMORY_IO or phase == "inference"):
+            energy[phase] = energy[phase] + theta["npu_on_power_w"] * seconds
         if phase in MEMORY_IO:
             energy[phase] = energy[phase] + theta["npu_load_energy_per_cycle_j"] * bus_hz * seconds
     return PhaseCosts(latency, energy, npu_ops + host_ops)

@@ -116,6 +116,7 @@ ENERGY_PARAMETERS: tuple[Parameter, ...] = (
         "accelerator per bus cycle while the host loads or reads it",
         _ABSENT,
     ),
+    assumed("npu_on_power_w", "W", 0.0, "accelerator switched on, above static, whatever its clock", _ABSENT),
     assumed(
         "energy_per_mac_j",
         "J/MAC",

@@ -97,7 +97,7 @@ class Workload:
     ``border_read`` and ``border_write``: bytes that a host op in mid-network exchanges with the accelerator.
     Plan columns (length: plans): ``input_bytes``, ``output_bytes``, ``decoded_values`` (output values that the
     application still has to decode: none behind a soft-max in the network), ``npu_weight_bytes``.
-    ``extra``: columns that a family adds.
+    ``extra``: columns that a family adds.  ``count``: how often each row counts (see ``merged``).
     """
 
     target: Target
@@ -109,6 +109,7 @@ class Workload:
     cpu: Mask
     plan: dict[str, Float]
     extra: dict[str, Float] = field(default_factory=dict)
+    count: Float | None = None
 
     @property
     def plans(self) -> int:
@@ -116,7 +117,29 @@ class Workload:
 
     def per_plan(self, values: Float) -> Float:
         """Sum an op column (or rows of them, shape ``[..., ops]``) over the ops of each plan: ``[..., plans]``."""
-        return np.add.reduceat(values, self.starts, axis=-1)
+        return np.add.reduceat(values if self.count is None else values * self.count, self.starts, axis=-1)
+
+    def merged(self) -> Workload:
+        """The same work with equal rows of a plan merged into one that counts as often: sums per plan stay the same.
+
+        Fitting evaluates a workload thousands of times; unrolled networks repeat the same op hundreds of times.
+        """
+        plan = np.repeat(np.arange(self.plans), np.diff(np.append(self.starts, len(self.kind))))
+        columns = [plan, self.kind, self.phase, self.npu, self.cpu, *self.op.values(), *self.extra.values()]
+        keys = np.nan_to_num(np.column_stack(columns).astype(np.float64), nan=-1.0)
+        _, first, count = np.unique(keys, axis=0, return_index=True, return_counts=True)
+        return Workload(
+            target=self.target,
+            starts=np.searchsorted(plan[first], np.arange(self.plans)),
+            op={name: values[first] for name, values in self.op.items()},
+            kind=self.kind[first],
+            phase=self.phase[first],
+            npu=self.npu[first],
+            cpu=self.cpu[first],
+            plan=self.plan,
+            extra={name: values[first] for name, values in self.extra.items()},
+            count=count.astype(np.float64),
+        )
 
 
 _OP_COLUMNS = (

@@ -211,9 +211,19 @@ def _streaming(network: Network, target: Target, layers: list[HwLayer]) -> tuple
         limit = chw_limit if index == 0 else hwc_limit
         if limit is not None and layer.in_rows * layer.in_columns * _passes(layer.in_channels) > limit:
             needed = index + 1
+        # A map that cannot be stored must be streamed out of its layer as well.
+        pixels = math.prod(hwc(network.out_shape(network.ops[layer.op]))[:2])
+        if hwc_limit is not None and pixels * _passes(layer.out_channels) > hwc_limit:
+            needed = max(needed, index + 2)
     hinted = network.metadata.get(STREAMING_HINT)
     needed = max(needed, int(hinted)) if hinted is not None and needed else needed
     reasons = []
+    if needed > len(layers):
+        last = layers[-1]
+        reasons.append(
+            f"the output of op {last.op} exceeds one data memory ({hwc_limit} pixels), and nothing streams out"
+        )
+        needed = len(layers)
     if most is not None and needed > most:
         worst = layers[needed - 1]
         reasons.append(
@@ -243,28 +253,18 @@ def _instance_words(shape: tuple[int, int, int]) -> int:
 def _fit(
     network: Network, target: Target, places: Sequence[Placement], layers: Sequence[HwLayer]
 ) -> tuple[tuple[MemoryUse, ...], list[str]]:
-    on_npu = [op for op in network.ops if places[op.index].unit == "npu"]
-    weights = sum(op.weight_bytes for op in on_npu if not op.shared_weights)
-    # The accelerator keeps biases as one byte each, whatever the file stores.
-    biases = sum(op.biases for op in on_npu if not op.shared_weights)
-    weight_capacity = _memory(target, "npu-weight")
-    bias_capacity = _limit(target, "bias_bytes")
-    data_capacity = _memory(target, "npu-data")
-    peak_bytes, peak_op = 0, 0
-    for layer in layers:
-        if layer.streaming:
-            continue
-        op = network.ops[layer.op]
-        held = 4 * (
-            layer.operands * _instance_words((layer.in_rows, layer.in_columns, layer.in_channels))
-            + _instance_words(hwc(network.out_shape(op)))
-        )
-        if held > peak_bytes:
-            peak_bytes, peak_op = held, layer.op
+    on_npu = [op for op in network.ops if places[op.index].unit == "npu" and not op.shared_weights]
+    on_host = [op for op in network.ops if places[op.index].unit == "cpu"]
+    peak_bytes, peak_op = _data_memory(network, places, layers)
+    host_maps = [sum(network.tensors[t].size_bytes for t in (*op.inputs, *op.outputs)) for op in on_host]
     memory = (
-        MemoryUse("weight memory", "weights", weights, weight_capacity),
-        MemoryUse("bias memory", "weights", biases, bias_capacity),
-        MemoryUse("data memory", "activations", peak_bytes, data_capacity),
+        MemoryUse("weight memory", "weights", sum(op.weight_bytes for op in on_npu), _memory(target, "npu-weight")),
+        # The accelerator keeps biases as one byte each, whatever the file stores.
+        MemoryUse("bias memory", "weights", sum(op.biases for op in on_npu), _limit(target, "bias_bytes")),
+        MemoryUse("data memory", "activations", peak_bytes, _memory(target, "npu-data")),
+        # Host ops run one at a time from the core's own memory.
+        MemoryUse("host RAM", "host activations", max(host_maps, default=0), _memory(target, "sram")),
+        MemoryUse("flash", "host weights", network.weight_bytes + network.bias_bytes, _memory(target, "flash")),
     )
     reasons = [
         f"{use.name} holds {use.capacity_bytes} B, needs {use.needed_bytes} B"
@@ -272,10 +272,70 @@ def _fit(
         for use in memory
         if not use.fits
     ]
+    return memory, reasons + _layer_limits(network, target, layers)
+
+
+def _data_memory(network: Network, places: Sequence[Placement], layers: Sequence[HwLayer]) -> tuple[int, int]:
+    """Most bytes of data memory that live during a layer, and its op: inputs, outputs, and maps held for later.
+
+    What streams through the FIFO is not stored, but for the output of the last streaming layer.
+    """
+    step_of = {layer.op: step for step, layer in enumerate(layers)}
+    streaming = {layer.op for layer in layers if layer.streaming}
+    last_streaming = max((step_of[op] for op in streaming), default=-1)
+
+    def step(op: Op) -> int | None:
+        into = places[op.index].fused_into
+        return step_of.get(into if into is not None else op.index)
+
+    spans: dict[int, tuple[int, int]] = {}
+    for tensor in network.inputs:
+        spans[tensor] = (0, 0)
+    for op in network.ops:
+        place = places[op.index]
+        mine = step(op)
+        in_flight = place.fused_into is not None and place.fused_into > op.index
+        for tensor in op.outputs:
+            if mine is not None and not in_flight:
+                spans[tensor] = (mine, mine)
+        for tensor in op.inputs:
+            if mine is not None and not in_flight or tensor in spans:
+                first = spans.get(tensor, (mine or 0, 0))[0]
+                spans[tensor] = (first, max(spans.get(tensor, (0, 0))[1], mine if mine is not None else first))
+    streamed = {t for t, (first, last) in spans.items() if last <= last_streaming and first <= last_streaming}
+    best, peak = 0, 0
+    for position, layer in enumerate(layers):
+        if position < last_streaming:
+            continue
+        live = [t for t, (first, last) in spans.items() if first <= position <= last and t not in streamed]
+        outputs = [t for t in network.ops[layer.op].outputs if t in streamed and position == last_streaming]
+        held = 4 * sum(_instance_words(hwc(network.tensors[t].shape)) for t in (*live, *outputs))
+        if held > best:
+            best, peak = held, layer.op
+    return best, peak
+
+
+def _layer_limits(network: Network, target: Target, layers: Sequence[HwLayer]) -> list[str]:
+    """Limits of the layer sequencer that no single op shows."""
+    reasons = []
     most = _limit(target, "layers_max")
     if most is not None and len(layers) > most:
         reasons.append(f"{len(layers)} hardware layers, at most {most}")
-    return memory, reasons
+    kernels, biases = _limit(target, "weight_kernels_per_processor"), _limit(target, "bias_channels_max")
+    for layer in layers:
+        op = network.ops[layer.op]
+        where = f"at op {op.index} ({op.name})"
+        if op.weights:
+            # A processor holds the kernels of its input channels for every output channel; 1x1 ones pack nine a word.
+            own = math.ceil(op.weight_bytes / max(1, min(layer.in_channels, 64)) / 9)
+            if kernels is not None and own > kernels:
+                reasons.append(f"{own} kernels per processor, at most {kernels}, {where}")
+            if biases is not None and op.biases > biases:
+                reasons.append(f"{op.biases} output channels with bias, at most {biases}, {where}")
+        alone = layer.kind == "passthrough" and layer.pool != (1, 1)
+        if alone and layer.in_channels > 64 and hwc(network.out_shape(op))[:2] != (1, 1):
+            reasons.append(f"pooling {layer.in_channels} channels needs a convolution behind it {where}")
+    return reasons
 
 
 def _memory(target: Target, kind: str) -> int | None:

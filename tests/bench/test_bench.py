@@ -45,12 +45,23 @@ def test_phases_add_up_to_the_total() -> None:
 
 def test_every_figure_has_an_interval_around_it_and_a_fidelity() -> None:
     for run in bench().run().runs:
-        assert run.fidelity == "estimated"
+        assert run.fidelity == "calibrated"
+        assert run.phases["inference"].fidelity == "calibrated"
         for part in (*run.phases.values(), run.total, run.steady, run.memory_io):
-            assert part.fidelity == "estimated"
+            assert part.fidelity in ("calibrated", "estimated")
             assert part.energy_j is not None and part.energy_j.scope
             for figure in (part.latency_s, part.energy_j):
                 assert 0 <= figure.low <= figure.mean <= figure.high
+
+
+def test_without_calibration_everything_is_estimated() -> None:
+    uncalibrated = bench(["simplenet"])
+    uncalibrated.options = RunOptions(calibrated=False)
+    for prior, fitted in zip(uncalibrated.run().runs, bench(["simplenet"]).run().runs, strict=True):
+        assert {part.fidelity for part in prior.phases.values()} == {"estimated"}
+        assert prior.provenance.calibration_hash is None and fitted.provenance.calibration_hash is not None
+        spread = [run.phases["inference"].latency_s for run in (prior, fitted)]
+        assert spread[0].high / spread[0].low > spread[1].high / spread[1].low
 
 
 def test_energy_above_idle_leaves_out_static_power() -> None:

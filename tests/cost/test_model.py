@@ -61,7 +61,8 @@ def test_energy_of_a_core_is_static_and_switching_power() -> None:
 
 def test_energy_of_an_accelerator_adds_macs_and_bytes() -> None:
     plan = planned("max78002")
-    quiet = dict.fromkeys(("static_power_w", "host_energy_per_cycle_j", "npu_energy_per_cycle_j"), 0.0)
+    names = ("static_power_w", "host_energy_per_cycle_j", "npu_energy_per_cycle_j", "npu_on_power_w")
+    quiet = dict.fromkeys(names, 0.0)
     model = model_of(plan.target, energy_per_mac_j=3e-12, energy_per_byte_j=0.0, **quiet)
     scale = model.predict([plan]).costs["inference"].energy_j.mean[0] / (3e-12 * plan.npu_macs)
     assert scale == pytest.approx(1.0)
@@ -70,7 +71,7 @@ def test_energy_of_an_accelerator_adds_macs_and_bytes() -> None:
 def test_switching_energy_goes_with_the_square_of_a_set_voltage() -> None:
     def above_idle(**overrides: str) -> float:
         plan = planned("max78002", **overrides)
-        cost = CostModel(plan.target, artefact=None).predict([plan]).costs["inference"]
+        cost = model_of(plan.target, npu_on_power_w=0.0).predict([plan]).costs["inference"]
         return float(cost.energy_above_idle_j.mean[0])
 
     assert above_idle(supply_v="1.2") / above_idle() == pytest.approx(1.44)

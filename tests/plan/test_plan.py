@@ -90,7 +90,50 @@ def test_too_large_for_the_data_memory_is_a_result_not_an_exception() -> None:
 
 def test_too_many_weights_are_a_result() -> None:
     made = plan(conv_network(size=4, channels=512, filters=128))
-    assert made.reasons == ("weight memory holds 442368 B, needs 589824 B",)
+    assert made.reasons[0] == "weight memory holds 442368 B, needs 589824 B"
+
+
+def test_kernels_of_one_processor_are_limited() -> None:
+    """Three input channels keep 1,000 kernels on each of three processors: 768 fit (ai8x-synthesis README)."""
+    made = plan(conv_network(size=4, channels=3, filters=1000))
+    assert made.reasons == ("1000 kernels per processor, at most 768, at op 0 (conv)",)
+
+
+def test_maps_held_for_a_skip_count() -> None:
+    """Four 32 x 32 x 64 maps of 64 KiB: the first lives until the addition, beside input and output of each layer."""
+    tensors = [Tensor(f"t{i}", (1, 32, 32, 64), "int8") for i in range(5)]
+    weights = 9 * 64 * 64
+    ops = [
+        Op(
+            index=i,
+            name=f"conv{i}",
+            type="conv2d",
+            inputs=(i,),
+            outputs=(i + 1,),
+            kernel=(3, 3),
+            padding=(1, 1, 1, 1),
+            macs=weights * 1024,
+            weights=weights,
+            weight_bytes=weights,
+        )
+        for i in range(3)
+    ]
+    ops.append(Op(index=3, name="add", type="add", inputs=(1, 3), outputs=(4,)))
+    made = plan(Network("skip", tuple(tensors), tuple(ops), (0,), (4,)))
+    data = next(use for use in made.memory if use.name == "data memory")
+    assert data.needed_bytes == 3 * 65536
+
+
+def test_a_streamed_map_that_cannot_be_stored_does_not_fit() -> None:
+    made = plan(_chain(conv_network(size=200, channels=3, filters=16), 2))
+    assert not made.fits
+    assert made.reasons[0] == "the output of op 1 exceeds one data memory (8192 pixels), and nothing streams out"
+
+
+def test_host_ops_must_fit_the_hosts_own_memory() -> None:
+    """A 5x5 convolution over 512 x 512 pixels runs on the core, whose 128 KiB hold none of it."""
+    made = plan(conv_network(size=512, kernel=5))
+    assert any(reason.startswith("host RAM holds 131072 B, needs ") for reason in made.reasons)
 
 
 def test_an_override_changes_the_verdict() -> None:

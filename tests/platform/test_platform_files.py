@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from hil.cost.cpu import cpu_parameters
-from hil.cost.engine import PARAMETERS as ENGINE_PARAMETERS
+from hil.cost.families import FAMILIES
 from hil.cost.parameters import ENERGY_PARAMETERS, PHASE_PARAMETERS
 from hil.data import data_dir
 from hil.platform.loader import load_platform, platform_files, read_platform
 from hil.platform.schema import Figure, Platform, _mentioned_sources
+from hil.platform.target import make_target
 
 EXPECTED = (
     "max78000",
@@ -144,14 +145,12 @@ def test_costs_are_parameters_with_values_within_bounds(file: Path) -> None:
         known = {
             p.name: p for p in (*PHASE_PARAMETERS, *ENERGY_PARAMETERS, *cpu_parameters(platform.cores[point.host].isa))
         }
-        # Families have their own; the shared MAC-array ones are checked here, the rest by the cost model's tests.
-        if point.uses_npu and platform.npu is not None and platform.npu.family not in ("ai8x", "ethos_u"):
-            known |= {p.name: p for p in ENGINE_PARAMETERS}
+        if platform.npu is not None:
+            target = make_target(platform, next(n for n, p in platform.operating_points.items() if p is point))
+            known |= {p.name: p for p in FAMILIES[platform.npu.family].parameters(target)}
         for name, figure in {**platform.costs, **point.costs}.items():
-            if platform.npu is None or platform.npu.family not in ("ai8x", "ethos_u"):
-                assert name in known, name
-            if name in known:
-                assert known[name].low <= figure.value <= known[name].high, name
+            assert name in known, name
+            assert known[name].low <= figure.value <= known[name].high, name
 
 
 @each_platform
