@@ -87,7 +87,7 @@ def _fit_one(job: tuple[str, list[Path], list[Path]]) -> tuple[Artefact, list[Un
     platform_id, data, platform_path = job
     platform = load_platform(platform_id, platform_path)
     found = tasks(platform, load_measurements(data))
-    return calibrate_platform(platform_id, found, load_network, cache_dir() / "vela")
+    return calibrate_platform(platform_id, found, load_network, cache_dir())
 
 
 def _table(artefacts: list[Artefact]) -> None:

@@ -139,4 +139,4 @@ def cache_dir() -> Path:
     if own:
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hil"
+    return (Path(base) if base else Path.home() / ".cache") / "hil" / "vela"

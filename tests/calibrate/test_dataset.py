@@ -61,7 +61,7 @@ KNOWN = [
     ("1093-t", "hx-we2", "unpu-bench-100mhz", "", "inference", 9.03215e-3),
     ("1158-t", "stm32n6", "overdrive-800mhz", "", "inference", 2.83e-3),
     ("1454-t", "mcxn947", "150mhz", "", "inference", 6.399e-3),
-    ("1451-t", "mcxn947", "150mhz", "operating_points.150mhz.uses_npu=false", "inference", 57.514e-3),
+    ("1451-t", "mcxn947", "150mhz-cpu", "", "inference", 57.514e-3),
     ("556-e", "gap8", "fc-250mhz-1v2", "", "inference", 27.6e-3),
     ("679-t", "esp32-p4", "400mhz-esp-dl", "", "inference", 2.5353),
 ]
