@@ -12,6 +12,7 @@ import pytest
 from hil import zoo
 from hil.backend.analytic import AnalyticBackend
 from hil.bench import Bench, Store
+from hil.cost.artefact import read_artefact
 from hil.plan.vela import available
 from hil.platform import load_platform, make_target, platform_files
 
@@ -48,3 +49,22 @@ def test_the_readme_says_what_the_table_says() -> None:
     paper = ["cifar10_nas_max", "resnet", "simplenet", "autoencoder", "yolov1_96"]
     totals = [float(runs.loc[("max78000", name), "total_latency_s"]) for name in paper]
     assert math.isclose(min(totals), 10.5e-3, rel_tol=0.01) and max(totals) < 30e-3
+
+
+def test_the_fidelity_page_shows_the_validation() -> None:
+    table = (RESULTS / "validation.txt").read_text(encoding="utf-8").rstrip("\n")
+    assert table in (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
+
+
+def test_the_validation_is_that_of_the_artefacts() -> None:
+    """Every line's held-out median and 90th percentile are those of the committed artefact."""
+    lines = (RESULTS / "validation.txt").read_text(encoding="utf-8").splitlines()
+    shown = {tuple(line.split()[:3]): line.split()[5:7] for line in lines if len(line.split()) > 12}
+    for file in sorted((ROOT / "calibration").glob("*.json")):
+        artefact = read_artefact(file, file.stem)
+        for fit in artefact.fits:
+            for quantity, letter in (("latency_s", "t"), ("energy_j", "E")):
+                errors = fit.errors.get(f"{quantity}:network")
+                if errors is not None:
+                    expected = [f"{errors.median_ape:.0%}", f"{errors.p90_ape:.0%}"]
+                    assert shown[(artefact.platform, fit.stack, letter)] == expected

@@ -172,7 +172,8 @@ class CostModel:
         raw = phase_costs(work, self.theta, self.family)
         static_w = self.theta["static_power_w"]
         outside = [self._outside(plan) for plan in plans]
-        wider = np.array([EXTRAPOLATION_SIGMA * sum(math.log(ratio) for ratio in o.values()) for o in outside])
+        slopes = [[EXTRAPOLATION_SIGMA[name] * math.log(ratio) for name, ratio in o.items()] for o in outside]
+        wider = np.array([sum(slope) for slope in slopes])
 
         def cost(phases: Sequence[str]) -> Cost:
             seconds, joules = _sum(raw.latency_s, phases), _sum(raw.energy_j, phases)
@@ -201,7 +202,7 @@ class CostModel:
     def _outside(self, plan: Plan) -> dict[str, float]:
         """Features beyond the domain of the fit (a quarter more is still inside), and by what factor."""
         found: dict[str, float] = {}
-        for name, (low, high) in (self.fit.domain if self.fit is not None else {}).items():
+        for name, (low, high) in (self.fit.domain if self.fit is not None else _UNFITTED_DOMAIN).items():
             value = DOMAIN_FEATURES[name](plan)
             ratio = max(value / (1.25 * high) if high > 0 else 1.0, low / (1.25 * value) if value > 0 else 1.0)
             if ratio > 1.0:
@@ -214,9 +215,12 @@ DOMAIN_FEATURES: dict[str, Callable[[Plan], float]] = {
     "macs": lambda plan: float(plan.network.macs),
     "weight_bytes": lambda plan: float(plan.network.weight_bytes),
     "ops": lambda plan: float(len(plan.network.ops)),
+    "bits": lambda plan: _arithmetic_bits(plan),
 }
-# Widening of the interval per e-fold outside the domain of validity: a judgement.
-EXTRAPOLATION_SIGMA = 0.15
+# Priors alone are about 8-bit kernels.
+_UNFITTED_DOMAIN = {"bits": (1.0, 8.0)}
+# Widening of the interval per e-fold outside the domain of validity: judgements.  Wider arithmetic runs other kernels.
+EXTRAPOLATION_SIGMA = {"macs": 0.15, "weight_bytes": 0.15, "ops": 0.15, "bits": 0.7}
 
 
 @dataclass(frozen=True)
@@ -284,6 +288,17 @@ def phase_costs(work: Workload, theta: Theta, family: Family | None) -> PhaseCos
         if phase in MEMORY_IO:
             energy[phase] = energy[phase] + theta["npu_load_energy_per_cycle_j"] * bus_hz * seconds
     return PhaseCosts(latency, energy, npu_ops + host_ops)
+
+
+def _arithmetic_bits(plan: Plan) -> float:
+    """The widest weights or activations of any op that multiplies; 8 for a network without one."""
+    network = plan.network
+    widths = [
+        max(op.weight_bits, *(network.tensors[t].bits for t in op.inputs))
+        for op in network.ops
+        if op.macs and op.inputs
+    ]
+    return float(max(widths, default=8))
 
 
 def _sum(by_phase: Mapping[str, Float], phases: Sequence[str]) -> Float:

@@ -88,12 +88,12 @@ class Workload:
     """Counts of plans on one target.  ``starts[i]`` is the first op row of plan ``i``; every plan has a row at least.
 
     Op columns (length: ops): ``kind``, ``phase`` (indices into KINDS and PHASES), ``npu``, ``cpu`` (masks), ``macs``,
-    ``in_channels``, ``out_channels``, ``pixels`` (output positions), ``taps`` (kernel elements), ``values`` (output
-    elements), ``work`` (window taps times output elements of pooling), ``weight_bytes``, ``moved_bytes`` (activations
-    read and written), ``fused_exp`` (output elements of a fused exponential activation), ``table_values`` (output
-    elements of 8-bit exponential ops: what a table of 256 entries can answer), ``bits`` (width of weights and results,
-    the wider one), ``read_bytes`` and ``written_bytes`` (activations), ``kernel_rows``, ``window_bytes`` (the input
-    rows under a kernel),
+    ``in_channels``, ``out_channels``, ``pixels`` (output positions, of the whole batch), ``taps`` (kernel elements),
+    ``values`` (output elements), ``work`` (window taps times output elements of pooling), ``weight_bytes``,
+    ``moved_bytes`` (activations read and written), ``read_bytes`` and ``written_bytes`` of them, ``fused_exp`` (output
+    elements of a fused exponential activation), ``table_values`` (output elements of 8-bit exponential ops: what a table
+    of 256 entries can answer), ``bits`` (width of weights and results, the wider one), ``kernel_rows``,
+    ``window_bytes`` (the input rows under a kernel),
     ``border_read`` and ``border_write``: bytes that a host op in mid-network exchanges with the accelerator.
     Plan columns (length: plans): ``input_bytes``, ``output_bytes``, ``decoded_values`` (output values that the
     application still has to decode: none behind a soft-max in the network), ``npu_weight_bytes``.
@@ -238,6 +238,7 @@ def _border(plan: Plan) -> dict[int, tuple[float, float]]:
 def _counts(network: Network, op: Op) -> tuple[float, ...]:
     _, columns_in, channels_in = hwc(network.in_shape(op))
     rows, columns, channels_out = hwc(network.out_shape(op))
+    batch = network.out_shape(op)[0] if len(network.out_shape(op)) > 1 else 1
     values = sum(network.tensors[t].elements for t in op.outputs)
     kind = op_kind(op)
     taps = math.prod(network.pool_window(op)) if kind == "pool" and op.type != "mean" else math.prod(op.kernel)
@@ -250,7 +251,7 @@ def _counts(network: Network, op: Op) -> tuple[float, ...]:
         float(op.macs),
         float(channels_in / op.groups if op.groups > 1 and op.type in ("conv2d", "conv1d") else channels_in),
         float(channels_out),
-        float(rows * columns),
+        float(rows * columns * batch),
         float(taps),
         float(values),
         float(in_values if op.type in {"mean", "sum"} else taps * values),

@@ -18,7 +18,7 @@ from hil.plan.types import HwLayer, LayerKind, MemoryUse, Placement
 from hil.platform import Target
 
 CONVOLUTIONS = frozenset({"conv2d", "conv1d", "depthwise_conv2d", "depthwise_conv1d", "transpose_conv2d"})
-ELTWISE = frozenset({"add", "sub", "bitwise_xor", "bitwise_or"})
+ELTWISE = frozenset({"add", "sub", "bitwise_xor"})
 _LAYOUT = VIEW_OPS | {"transpose", "concat"}
 # Published deployments choose how many of the first layers stream; the network's metadata may say so.
 STREAMING_HINT = "ai8x.streaming_layers"
@@ -53,6 +53,9 @@ def plan_ai8x(network: Network, target: Target, placements: Sequence[Placement])
     layers, reforms = _layers(network, consumers, places)
     layers, streamed, stream_reasons = _streaming(network, target, layers)
     memory, reasons = _fit(network, target, places, layers)
+    batch = max((network.tensors[t].shape[0] for t in network.inputs if network.tensors[t].shape), default=1)
+    if batch > 1:
+        reasons.append(f"a batch of {batch}: the accelerator takes one input at a time")
     notes = []
     if streamed:
         notes.append(f"the first {streamed} layers stream through the FIFO: a map exceeds one data memory")

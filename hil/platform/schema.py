@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from hil.errors import did_you_mean
+from hil.network.names import known_op_types
+
 SCHEMA_VERSION = 1
 
 Certainty = Literal["measured", "datasheet", "inferred", "assumed"]
@@ -145,6 +148,13 @@ class OperatorRule(Strict):
     source: str
     certainty: Certainty
     note: str = ""
+
+    @model_validator(mode="after")
+    def _types(self) -> OperatorRule:
+        for name in self.ops:
+            if name not in known_op_types():
+                raise ValueError(f"no op type '{name}'; {did_you_mean(name, known_op_types())}")
+        return self
 
 
 class Vela(Strict):

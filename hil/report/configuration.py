@@ -98,10 +98,10 @@ def _energy_table(row: Row) -> Html:
     rows = [
         [
             _network_cell(network, run),
-            _energy_cell(run.total.energy_j, scope),
-            _energy_cell(run.total.energy_above_idle_j, None),
+            _energy_cell(run, run.total.energy_j, scope),
+            _energy_cell(run, run.total.energy_above_idle_j, None),
             *(
-                _part(part, run, _energy_cell(part.energy_j if part else None, scope))
+                _energy_cell(run, part.energy_j if part else None, scope)
                 for part in (
                     run.steady,
                     run.phases.get("npu_init"),
@@ -118,9 +118,11 @@ def _energy_table(row: Row) -> Html:
     return table(head, rows, f"Energy by phase ({scope}), with 90 % interval, and power", kind="figures")
 
 
-def _energy_cell(energy: Energy | None, scope: str | None) -> Html:
-    """An energy; its scope only where it is not the one that the caption names."""
+def _energy_cell(run: Run, energy: Energy | None, scope: str | None) -> Html:
+    """An energy; a badge where its fidelity is not that of the row, its scope where the caption names another."""
     cell = interval_cell(energy, "J")
+    if energy is not None and energy.fidelity not in (None, run.fidelity):
+        cell = join((cell, badge(energy.fidelity, short=True)))
     if energy is None or scope is None or energy.scope == scope:
         return cell
     return join((cell, tag("span", energy.scope, class_="unfit")))

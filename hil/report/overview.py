@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from hil.backend.run import FIDELITIES, Interval, NetworkFigures, Run
+from hil.backend.run import FIDELITIES, Fidelity, Interval, NetworkFigures, Run
 from hil.report.figures import FIDELITY_WORDS, badge, interval_text
 from hil.report.markup import Html, join, table, tag
 from hil.report.plots import fallback_summary, platform_anchor
@@ -131,7 +131,7 @@ def _matrix_cell(run: Run | None) -> Html:
     text = interval_text(run.total.latency_s, "s")
     if not run.fits:
         return tag("span", "no fit", class_="unfit", title=f"{'; '.join(run.reasons)}. As if it did: {text}")
-    lines = [f"{text}, {run.fidelity}"]
+    lines = [f"{text}, {run.total.fidelity}"]
     lines += [f"{kind} × {count} on the CPU: {why}" for kind, why, count in fallback_summary(run.fallback_ops)]
     mark = tag("small", f"{len(run.fallback_ops)} on CPU") if run.fallback_ops else Html("")
     return tag("span", format_si(run.total.latency_s.mean, "s"), mark, title="\n".join(lines))
@@ -144,7 +144,7 @@ def _winner(runs: dict[str, Run], figure: Callable[[Run], Interval]) -> Html:
     order = sorted(runs, key=lambda label: figure(runs[label]).mean)
     best = runs[order[0]]
     rivals = [label for label in order[1:] if figure(runs[label]).low <= figure(best).high]
-    winner = _with_badge(order[0], interval_text(figure(best), "s"), best)
+    winner = _with_badge(order[0], interval_text(figure(best), "s"), best.total.fidelity)
     if not rivals:
         return winner
     named = ", ".join(rivals[:_NAMED]) + (f" and {len(rivals) - _NAMED} more" if len(rivals) > _NAMED else "")
@@ -160,11 +160,11 @@ def _least_energy(runs: dict[str, Run], scope: str) -> Html:
     if not energies:
         return tag("span", "–", class_="none")
     best = min(energies, key=lambda label: energies[label].mean)
-    return _with_badge(best, interval_text(energies[best], "J"), runs[best])
+    return _with_badge(best, interval_text(energies[best], "J"), energies[best].fidelity or runs[best].fidelity)
 
 
-def _with_badge(label: str, value: str, run: Run) -> Html:
-    figure = join((value, badge(run.fidelity, short=True)), " ")
+def _with_badge(label: str, value: str, fidelity: Fidelity) -> Html:
+    figure = join((value, badge(fidelity, short=True)), " ")
     return join((tag("b", label), tag("span", figure, class_="tight")), " ")
 
 

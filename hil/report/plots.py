@@ -94,6 +94,7 @@ def _run(run: Run, scopes: list[str]) -> dict[str, Any]:
         "fidelity": run.fidelity,
         "fallback": fallback_summary(run.fallback_ops),
         "total": _interval(run.total.latency_s),
+        "total_fidelity": run.total.fidelity,
         "steady": _interval(run.steady.latency_s),
         "init": _phase(run, "npu_init"),
         "memory_io": _interval(run.memory_io.latency_s),
@@ -118,7 +119,9 @@ def _interval(figure: Interval) -> list[float | None]:
 
 
 def _energy(figure: Energy | None, scopes: list[str]) -> dict[str, Any] | None:
-    return {"j": _interval(figure), "scope": scopes.index(figure.scope)} if figure is not None else None
+    if figure is None:
+        return None
+    return {"j": _interval(figure), "scope": scopes.index(figure.scope), "fidelity": figure.fidelity}
 
 
 def _memory(use: MemoryFigures) -> list[Any]:

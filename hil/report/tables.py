@@ -31,7 +31,8 @@ def print_runs(runs: Sequence[Run], out: Console) -> None:
 
     for group in _groups(runs):
         first = group[0]
-        scope = first.total.energy_j.scope if first.total.energy_j else "no energy"
+        energy = first.total.energy_j
+        scope = f"{energy.scope}, {energy.fidelity or first.fidelity}" if energy else "no energy"
         clocks = ", ".join(f"{name} {format_si(hz, 'Hz')}" for name, hz in first.provenance.clocks_hz.items())
         say(out, f"\n{first.platform}, {first.operating_point} ({clocks}); {first.backend}, {first.fidelity}")
         say(out, f"latency by phase and end to end; energy: {scope}; x/÷ is the 90 % interval as a factor")

@@ -127,7 +127,8 @@ function drawEnergy(host, { network, kind }) {
     const mark = markOf(run, px, py);
     tip(mark, () => [
       ...describe(run), `Latency: ${interval(run.total, "s")}`, `Energy: ${interval(run[kind].j, "J")}`,
-      [`covers: ${data.scopes[run[kind].scope]}`, "quiet"], fidelityLine(run),
+      [`covers: ${data.scopes[run[kind].scope]}; energy ${run[kind].fidelity || run.fidelity}`, "quiet"],
+      fidelityLine(run, run.total_fidelity),
     ]);
     svg.append(mark);
     labels.place(svg, rowOf(run).label, px, py, run.fits ? null : "unfit");

@@ -212,4 +212,5 @@ function describe(run) {
     run.fits ? null : [`Does not fit: ${run.reasons.join("; ")}. As if it did:`, "unfit"],
   ];
 }
-const fidelityLine = (run) => [`${fidelitySign(run)} ${run.fidelity}; brackets: 90 % interval`, "quiet"];
+const fidelityLine = (run, fidelity = run.fidelity) =>
+  [`${data.fidelities[fidelity || run.fidelity][0]} ${fidelity || run.fidelity}; brackets: 90 % interval`, "quiet"];

@@ -35,7 +35,7 @@ function matrixTip(run, metric) {
     `${metric.name}: ${shown}`,
     metric.scoped && run.energy ? [`covers: ${data.scopes[run.energy.scope]}`, "quiet"] : null,
     ...run.fallback.map(([type, reason, count]) => `On the CPU: ${count > 1 ? `${count} × ` : ""}${type}${reason ? ` (${reason})` : ""}`),
-    fidelityLine(run),
+    fidelityLine(run, metric.scoped && run.energy ? run.energy.fidelity : run.total_fidelity),
   ];
 }
 
