@@ -91,8 +91,8 @@ class Workload:
     ``in_channels``, ``out_channels``, ``pixels`` (output positions, of the whole batch), ``taps`` (kernel elements),
     ``values`` (output elements), ``work`` (window taps times output elements of pooling), ``weight_bytes``,
     ``moved_bytes`` (activations read and written), ``read_bytes`` and ``written_bytes`` of them, ``fused_exp`` (output
-    elements of a fused exponential activation), ``table_values`` (output elements of 8-bit exponential ops: what a table
-    of 256 entries can answer), ``bits`` (width of weights and results, the wider one), ``kernel_rows``,
+    elements of a fused exponential activation), ``table_values`` (output elements of 8-bit exponential ops: what a
+    table of 256 entries can answer), ``bits`` (width of weights and results, the wider one), ``kernel_rows``,
     ``window_bytes`` (the input rows under a kernel),
     ``border_read`` and ``border_write``: bytes that a host op in mid-network exchanges with the accelerator.
     Plan columns (length: plans): ``input_bytes``, ``output_bytes``, ``decoded_values`` (output values that the
