@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hil.cli.common import add_common, cache_dir, console, verb
+from hil.cli.common import add_common, add_data, cache_dir, console, verb
 
 if TYPE_CHECKING:
     from hil.calibrate.solve import UnitFit
@@ -23,14 +23,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "hil calibrate max78000 --data my_board.csv --out my_calibration",
     )
     parser.add_argument("platforms", nargs="+", metavar="PLATFORM|all")
-    parser.add_argument(
-        "--data",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="your own measurements: CSV or run record",
-    )
+    add_data(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: the calibration in use)")
     add_common(parser)
     parser.set_defaults(run=run)

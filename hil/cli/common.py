@@ -52,6 +52,18 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The option that joins a user's own measurements."""
+    parser.add_argument(
+        "--data",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="your own measurements: a CSV like calibration/measurements.csv, or a run record; may be repeated",
+    )
+
+
 def verb(
     verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_text: str, example: str
 ) -> argparse.ArgumentParser:

@@ -7,10 +7,9 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.cli.common import add_common, console, verb
+from hil.cli.common import add_common, add_data, console, verb
 from hil.errors import CalibrationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -41,14 +40,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("action", nargs="?", choices=("list", "show", "check"), default="list")
     parser.add_argument("ids", nargs="*", metavar="ID", help="rows to show: 1079-t, or 1079 for all of a measurement")
     parser.add_argument("--platform", "-p", metavar="ID[,ID…]", help="only these platforms")
-    parser.add_argument(
-        "--data",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="your own measurements: a CSV with the same columns, or a run record; may be repeated",
-    )
+    add_data(parser)
     parser.add_argument("--strict", action="store_true", help="check: exit with 1 on an error or contradiction")
     add_common(parser)
     parser.set_defaults(run=run)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.cli.calibrate import fit_platforms
-from hil.cli.common import add_common, console, verb
+from hil.cli.common import add_common, add_data, console, verb
 
 if TYPE_CHECKING:
     from hil.calibrate.validate import Line
@@ -27,7 +27,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "hil validate max78002 --out out/validation",
     )
     parser.add_argument("platforms", nargs="*", default=["all"], metavar="PLATFORM|all")
-    parser.add_argument("--data", action="append", type=Path, default=[], metavar="FILE", help="your own measurements")
+    add_data(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="write validation.json and plots there")
     parser.add_argument("--strict", action="store_true", help="exit with 1 where a platform misses its bars")
     add_common(parser)

@@ -28,11 +28,13 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from hil.errors import HilError, NetworkError, PlatformError, UnavailableError, did_you_mean
+from hil.errors import HilError, NetworkError, PlatformError, ResultsError, UnavailableError, did_you_mean
+from hil.files import write_atomic
 from hil.network import write_tflite
 from hil.network.graph import Network
 from hil.platform import schema
@@ -552,17 +554,6 @@ def _cached(path: Path, ops: int) -> VelaReport | None:
 
 
 def _store(path: Path, report: VelaReport) -> None:
-    """Write a report under a temporary name and rename it, so that readers see it whole or not at all."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", encoding="utf-8", delete=False) as file:
-            temporary = Path(file.name)
-            json.dump({"schema": _CACHE_SCHEMA, **asdict(report)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        # A full or read-only cache only costs time: the report itself is good.
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    """Keep a report.  A full or read-only cache only costs time: the report itself is good."""
+    with suppress(ResultsError):
+        write_atomic(path, json.dumps({"schema": _CACHE_SCHEMA, **asdict(report)}).encode())

@@ -14,7 +14,6 @@ import importlib
 import io
 import os
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import ConfigError, HilError, UnavailableError, did_you_mean
+from hil.files import write_atomic
 from hil.zoo import DATA_DIR, DIGITS_FILE, MODEL_DIR, digits_to_real, names
 from hil.zoo.definitions import (
     DEFINITIONS,
@@ -203,23 +203,6 @@ def build(name: str) -> dict[str, bytes]:
     return files
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(temporary_name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def build_all(
     wanted: Sequence[str], out: Path | None = None, progress: Callable[[str], None] = lambda line: None
 ) -> list[Path]:
@@ -234,7 +217,7 @@ def build_all(
         for file_name, content in build(name).items():
             package_dir = MODEL_DIR if file_name.endswith(".tflite") else DATA_DIR
             path = (out if out is not None else package_dir) / file_name
-            write_atomically(path, content)
+            write_atomic(path, content)
             written.append(path)
             progress(f"{name}: {path} ({len(content):,} bytes, {time.monotonic() - started:.1f} s)")
     return written
