@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hil.calibrate.dataset import Measurement
+from hil.calibrate.dataset import Measurement, scope_label
 from hil.calibrate.design import LoadNetwork, Unit, build_unit, usable
 from hil.cost.parameters import ENERGY_PARAMETERS, Parameter
+from hil.errors import CalibrationError
 from hil.platform import Platform
 
 # Priors of platform files were often read off the same publications that are fitted here.  So that a held-out network
@@ -53,7 +54,10 @@ class Task:
 
 
 def tasks(platform: Platform, measurements: Sequence[Measurement]) -> list[Task]:
-    """The fit problems of one platform that have measurements."""
+    """The fit problems of one platform that have measurements.
+
+    Raises CalibrationError where an energy or power of another scope than the platform's is marked for fitting.
+    """
     found = []
     for stack, points in stacks_of(platform).items():
         rows = tuple(
@@ -61,6 +65,18 @@ def tasks(platform: Platform, measurements: Sequence[Measurement]) -> list[Task]
             for row in measurements
             if row.platform == platform.id and row.software == stack and row.operating_point in points and usable(row)
         )
+        for row in rows:
+            _check_scope(platform, row)
         if rows:
             found.append(Task(platform, stack, points, rows))
     return found
+
+
+def _check_scope(platform: Platform, row: Measurement) -> None:
+    """Energies of different scope never meet in one fit."""
+    own = scope_label(platform.power)
+    if row.quantity in ("energy_j", "power_w") and row.scope != own:
+        raise CalibrationError(
+            f"measurement {row.id}: {row.quantity} covers '{row.scope}', {platform.id} is modelled for '{own}'",
+            hint="mark the row use = check with the reason, or change the platform's [power]",
+        )

@@ -11,9 +11,9 @@ import pytest
 from hil.calibrate.artefacts import as_fit, calibrate_platform
 from hil.calibrate.dataset import Measurement, load_measurements
 from hil.calibrate.design import Unit, build_unit
-from hil.calibrate.fit import solve
+from hil.calibrate.fit import Jacobian, solve
 from hil.calibrate.solve import fit_unit, structural_sigma
-from hil.calibrate.units import Task, loosen
+from hil.calibrate.units import Task, loosen, tasks
 from hil.cost.artefact import artefact_json, read_artefact
 from hil.errors import CalibrationError
 from hil.network import Network
@@ -115,6 +115,37 @@ def test_linear_problems_agree_with_the_closed_form() -> None:
     assert found.covariance == pytest.approx(np.linalg.inv(normal), rel=1e-6)
 
 
+def test_the_curvature_agrees_with_a_bootstrap() -> None:
+    """Standard deviations from the curvature against those over resampled rows, on a problem that is not linear.
+
+    Latencies are the sum of two kernels and an overhead in their logarithms.  Student-t weights discount nothing here,
+    so the two must agree within what eighty resamples tell.
+    """
+    generator = np.random.default_rng(11)
+    counts = generator.lognormal(0.0, 1.0, (60, 3))
+    truth = np.log([2.0, 5.0, 1.0])
+
+    def jacobian(rows: np.ndarray) -> Jacobian:
+        def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            parts = counts[rows] * np.exp(x)
+            total = parts.sum(axis=1)
+            return np.log(total), parts / total[:, None]
+
+        return evaluate
+
+    everything = np.arange(60)
+    noise = np.full(60, 0.1)
+    measured = jacobian(everything)(truth)[0] + noise * generator.standard_normal(60)
+    prior, prior_sigma = np.zeros(3), np.full(3, 3.0)
+    whole = solve(jacobian(everything), measured, noise, prior, prior_sigma)
+    samples = []
+    for _ in range(80):
+        rows = generator.integers(0, 60, 60)
+        samples.append(solve(jacobian(rows), measured[rows], noise, prior, prior_sigma).vector)
+    ratio = np.std(samples, axis=0) / np.sqrt(np.diag(whole.covariance))
+    assert np.all((ratio > 0.6) & (ratio < 1.6)), ratio
+
+
 def test_structural_error_makes_nine_of_ten_rows_lie_inside() -> None:
     residual = 0.2 * np.random.default_rng(3).standard_normal(400)
     sigma = structural_sigma(residual, np.zeros(400), np.full(400, 0.01))
@@ -144,6 +175,16 @@ def test_artefacts_round_trip_and_are_deterministic(law: tuple[dict[str, float],
     file.write_text(artefact_json(first).replace('"schema_version": 1', '"schema_version": 2'))
     with pytest.raises(CalibrationError, match="not a calibration artefact of schema 1: schema_version: "):
         read_artefact(file, PLATFORM.id)
+
+
+def test_energies_of_another_scope_are_refused(law: tuple[dict[str, float], np.ndarray]) -> None:
+    (name, *_) = law[0]
+    row = replace(
+        measurement(name, 1e-3), software="x-cube-ai-9", quantity="energy_j", scope="whole-board", baseline="gross"
+    )
+    with pytest.raises(CalibrationError) as caught:
+        tasks(PLATFORM, [row])
+    assert "covers 'whole-board', stm32l4r5 is modelled for 'rail:MCU supply (EEMBC rig)'" in caught.value.message
 
 
 def test_no_measurements_is_an_error() -> None:
