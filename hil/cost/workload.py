@@ -71,6 +71,8 @@ _KIND_OF_TYPE: dict[str, str] = {
         "move",
     ),
 }
+# An output that is a part of another output is decoded with it.
+_SLICES = frozenset({"slice", "strided_slice", "split"})
 KIND_INDEX = {name: index for index, name in enumerate(KINDS)}
 PHASE_INDEX: dict[str, int] = {name: index for index, name in enumerate(PHASES)}
 
@@ -96,7 +98,8 @@ class Workload:
     ``window_bytes`` (the input rows under a kernel),
     ``border_read`` and ``border_write``: bytes that a host op in mid-network exchanges with the accelerator.
     Plan columns (length: plans): ``input_bytes``, ``output_bytes``, ``decoded_values`` (output values that the
-    application still has to decode: none behind a soft-max in the network), ``npu_weight_bytes``.
+    application still has to decode: none behind a soft-max in the network, parts of another output once),
+    ``npu_weight_bytes``.
     ``extra``: columns that a family adds.  ``count``: how often each row counts (see ``merged``).
     """
 
@@ -206,7 +209,12 @@ def build_workload(plans: Sequence[Plan]) -> Workload:
 
 
 def _decoded_values(network: Network) -> int:
-    finished = {tensor for op in network.ops if op.type == "softmax" for tensor in op.outputs}
+    finished = {
+        tensor
+        for op in network.ops
+        if op.type == "softmax" or (op.type in _SLICES and any(source in network.outputs for source in op.inputs))
+        for tensor in op.outputs
+    }
     return sum(network.tensors[t].elements for t in network.outputs if t not in finished)
 
 
