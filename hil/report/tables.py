@@ -124,6 +124,13 @@ def _print_remarks(group: Sequence[Run], out: Console) -> None:
     for run in group:
         for op in run.fallback_ops:
             fallbacks.setdefault((op.type, op.reason), []).append(run.network)
+    extrapolated: dict[str, list[str]] = {}
+    for run in group:
+        for note in run.notes:
+            if note.startswith("extrapolated: "):
+                extrapolated.setdefault(note.partition(" outside")[0], []).append(run.network)
+    for what, names_of in extrapolated.items():
+        say(out, f"  {what} beyond what was measured here: {', '.join(names_of)}")
     for (kind, reason), networks in fallbacks.items():
         names = ", ".join(f"{name} ({networks.count(name)})" for name in dict.fromkeys(networks))
         say(out, f"  {kind} on the CPU: {reason}: {names}")
