@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from hil.errors import ResultsError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: temporary name beside it, fsync, rename.  Raises ResultsError."""
+    """Write a file whole or not at all.  Raises ResultsError."""
+    with atomic_stream(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_stream(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose file appears whole when the block ends, or not at all: temporary name beside it, fsync, rename.
+
+    Raises ResultsError where the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -20,7 +32,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)

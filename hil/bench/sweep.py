@@ -7,18 +7,17 @@ rows come back in order.  Ethos-U candidates use the tile engine, not Vela: that
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil.cost import CostModel
 from hil.errors import ConfigError
-from hil.files import unwritable
+from hil.files import atomic_stream
 from hil.network import Network
 from hil.network.load import load_network
 from hil.network.template import Candidate, template_network
@@ -149,27 +148,15 @@ def _chunk(job: tuple[Sequence[Source], Target]) -> list[Row]:
 
 def write_rows(rows: Iterator[Row], file: Path) -> Iterator[Row]:
     """Pass rows through while writing them to a CSV that appears whole at the end.  Raises ResultsError."""
-    temporary: Path | None = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for row in rows:
-                writer.writerow([getattr(row, column) for column in COLUMNS])
-                yield row
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(file)
-    except OSError as error:
-        raise unwritable(file, error) from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    with atomic_stream(file) as raw:
+        stream = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow([getattr(row, column) for column in COLUMNS])
+            yield row
+        stream.flush()
+        stream.detach()
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
