@@ -14,19 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-MAC_OPS = frozenset(
-    {
-        "conv2d",
-        "conv1d",
-        "depthwise_conv2d",
-        "depthwise_conv1d",
-        "fully_connected",
-        "transpose_conv2d",
-        "matmul",
-        "conv3d",
-        "unidirectional_sequence_lstm",
-    }
-)
 POOL_OPS = frozenset({"max_pool", "avg_pool", "global_avg_pool", "global_max_pool"})
 # Ops that move no data: their output is their input's buffer seen with another shape.
 VIEW_OPS = frozenset({"reshape", "squeeze", "expand_dims"})

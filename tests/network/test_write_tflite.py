@@ -9,10 +9,24 @@ import numpy as np
 import pytest
 
 from hil.errors import NetworkError
-from hil.network.graph import MAC_OPS, Network
+from hil.network.graph import Network
 from hil.network.layers import read_layers
 from hil.network.tflite import read_tflite
 from hil.network.write_tflite import Written, write, write_tflite
+
+MAC_OPS = frozenset(
+    {
+        "conv2d",
+        "conv1d",
+        "depthwise_conv2d",
+        "depthwise_conv1d",
+        "fully_connected",
+        "transpose_conv2d",
+        "matmul",
+        "conv3d",
+        "unidirectional_sequence_lstm",
+    }
+)
 
 IMAGE = [1, 16, 16, 8]
 LINE = [1, 32, 8]
