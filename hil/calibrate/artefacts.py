@@ -17,16 +17,14 @@ from hil.calibrate.design import LoadNetwork, Unit, phases_of
 from hil.calibrate.solve import Held, StageFit, UnitFit, fit_unit
 from hil.calibrate.units import Task
 from hil.cost.artefact import SCHEMA_VERSION, Artefact, Errors, Fit, FittedParameter, artefact_json, read_artefact
-from hil.cost.model import DOMAIN_FEATURES
+from hil.cost.model import DOMAIN_FEATURES, Z_50, Z_90
 from hil.cost.workload import Float
 from hil.errors import CalibrationError
 from hil.files import write_atomic
-from hil.plan import make_plan
 
 Progress = Callable[[str], None]
 # A parameter is identified where the data took away a fifth of its prior uncertainty.
 _IDENTIFIED = 0.8
-_Z = {50: 0.6744897501960817, 90: 1.6448536269514722}
 
 
 def calibrate_platform(
@@ -146,12 +144,8 @@ def _rows(unit: Unit) -> dict[str, int]:
 
 
 def _domain(unit: Unit) -> dict[str, tuple[float, float]]:
-    plans = [make_plan(network, unit.blocks[0].target, use_vela=False) for network in unit.networks.values()]
-    found = {}
-    for name, feature in DOMAIN_FEATURES.items():
-        values = [feature(plan) for plan in plans]
-        found[name] = (min(values), max(values))
-    return found
+    values = {name: [feature(n) for n in unit.networks.values()] for name, feature in DOMAIN_FEATURES.items()}
+    return {name: (min(found), max(found)) for name, found in values.items()}
 
 
 def errors_of(unit: Unit, stage: StageFit, held: Held, rows: npt.NDArray[np.bool_]) -> Errors:
@@ -159,14 +153,19 @@ def errors_of(unit: Unit, stage: StageFit, held: Held, rows: npt.NDArray[np.bool
     measured = unit.log_measured[stage.rows]
     relative = (np.exp(held.log_predicted - measured) - 1.0)[rows]
     scaled = (np.abs(measured - held.log_predicted) / held_sigma(unit, stage, held))[rows]
+    return errors_from(relative, scaled, len({unit.rows[i].network for i in stage.rows[rows]}))
+
+
+def errors_from(relative: Float, scaled: Float, networks: int) -> Errors:
+    """Errors from relative errors, and from distances in standard deviations (of the logarithm)."""
     return Errors(
-        networks=len({unit.rows[i].network for i in stage.rows[rows]}),
-        rows=int(rows.sum()),
+        networks=networks,
+        rows=len(relative),
         median_ape=_round(float(np.median(np.abs(relative)))),
         p90_ape=_round(float(np.quantile(np.abs(relative), 0.9))),
         bias=_round(float(np.median(relative))),
-        coverage_50=_round(float(np.mean(scaled <= _Z[50]))),
-        coverage_90=_round(float(np.mean(scaled <= _Z[90]))),
+        coverage_50=_round(float(np.mean(scaled <= Z_50))),
+        coverage_90=_round(float(np.mean(scaled <= Z_90))),
     )
 
 

@@ -132,9 +132,9 @@ class Unit:
                 if measurement.quantity == "latency_s":
                     value = seconds
                 else:
-                    value = sum((costs.energy_j[p] + zero for p in phases), zero)[:, plan]
-                    if measurement.baseline == "above-idle":
-                        value = value - theta["static_power_w"][:, 0] * seconds
+                    value = sum((costs.energy_above_idle_j[p] + zero for p in phases), zero)[:, plan]
+                    if measurement.baseline != "above-idle":
+                        value = value + theta["static_power_w"][:, 0] * seconds
                     if measurement.quantity == "power_w":
                         value = value / seconds
                 out[:, row] = np.log(np.maximum(value, 1e-15))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hil.calibrate.design import Unit
 from hil.calibrate.fit import Solution, solve
 from hil.calibrate.units import ENERGY_NAMES
+from hil.cost import Z_90
 from hil.cost.workload import Float
 
 Mask = npt.NDArray[np.bool_]
@@ -185,6 +186,6 @@ def structural_sigma(residual: Float, variance: Float, noise: Float) -> float:
     Each row needs some ``sigma`` for ``|residual| <= 1.645 sqrt(variance + noise^2 + sigma^2)``; the answer is the
     need of the row at the ninth tenth.
     """
-    need = np.sort(np.maximum((residual / 1.6448536) ** 2 - variance - noise**2, 0.0))
+    need = np.sort(np.maximum((residual / Z_90) ** 2 - variance - noise**2, 0.0))
     rank = int(np.ceil(0.90 * len(need))) - 1
     return float(max(np.sqrt(need[rank]), LEAST_SIGMA))

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from hil.calibrate.artefacts import held_sigma, stage_errors
+from hil.calibrate.artefacts import errors_from, held_sigma, stage_errors
 from hil.calibrate.naive import baselines, median_error, spearman
 from hil.calibrate.solve import UnitFit
+from hil.cost import Z_90
 from hil.cost.artefact import Errors
 
 # The bars of the design: median and 90th-percentile error, and the coverage of 90 % intervals.
@@ -131,16 +132,9 @@ def overall(points: Sequence[Point]) -> dict[str, dict[str, float]]:
     for quantity in BARS:
         own = [p for p in points if p.quantity == quantity]
         if own:
-            error = np.array([abs(p.predicted / p.measured - 1.0) for p in own])
+            relative = np.array([p.predicted / p.measured - 1.0 for p in own])
             scaled = np.array([abs(math.log(p.measured / p.predicted)) / p.sigma for p in own])
-            found[quantity] = {
-                "rows": float(len(own)),
-                "median_ape": float(np.median(error)),
-                "p90_ape": float(np.quantile(error, 0.9)),
-                "bias": float(np.median([p.predicted / p.measured - 1.0 for p in own])),
-                "coverage_50": float(np.mean(scaled <= 0.6744897501960817)),
-                "coverage_90": float(np.mean(scaled <= 1.6448536269514722)),
-            }
+            found[quantity] = errors_from(relative, scaled, len({p.network for p in own})).model_dump()
     return found
 
 
@@ -216,7 +210,7 @@ def write_plots(points: Sequence[Point], folder: Path) -> list[Path]:
                 continue
             x = np.array([p.measured for p in mine])
             y = np.array([p.predicted for p in mine])
-            spread = np.exp(1.645 * np.array([p.sigma for p in mine]))
+            spread = np.exp(Z_90 * np.array([p.sigma for p in mine]))
             style = {"color": colour[name], "marker": marker[name], "linestyle": "none", "markersize": 4}
             axes[0].errorbar(x, y, yerr=[y - y / spread, y * spread - y], elinewidth=0.5, label=name, **style)
             axes[1].plot([p.macs for p in mine], y / x - 1.0, **style)

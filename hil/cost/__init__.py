@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hil.cost.model import SUMS, Z_90, Cost, CostModel, Estimate, Prediction
+from hil.cost.model import SUMS, Z_50, Z_90, Cost, CostModel, Estimate, Prediction
 
-__all__ = ["SUMS", "Z_90", "Cost", "CostModel", "Estimate", "Prediction"]
+__all__ = ["SUMS", "Z_50", "Z_90", "Cost", "CostModel", "Estimate", "Prediction"]

@@ -31,11 +31,12 @@ from hil.cost.parameters import (
 )
 from hil.cost.workload import PHASE_INDEX, Float, Workload, build_workload
 from hil.errors import PlatformError, did_you_mean
+from hil.network import Network
 from hil.plan import END_TO_END, MEMORY_IO, PHASES, STEADY, Plan
 from hil.platform import Target
 
-INTERVAL_PROBABILITY = 0.90
-Z_90 = 1.6448536269514722  # standard normal quantile of (1 + 0.90) / 2
+# Standard normal quantiles of intervals that hold 50 % and 90 %.
+Z_50, Z_90 = 0.6744897501960817, 1.6448536269514722
 
 # What the form of the model itself can get wrong, as a standard deviation of the logarithm; calibration replaces it.
 STRUCTURAL_SIGMA = 0.2
@@ -171,18 +172,18 @@ class CostModel:
         work = self.workload(plans)
         raw = phase_costs(work, self.theta, self.family)
         static_w = self.theta["static_power_w"]
-        outside = [self._outside(plan) for plan in plans]
+        outside = [self._outside(plan.network) for plan in plans]
         slopes = [[EXTRAPOLATION_SIGMA[name] * math.log(ratio) for name, ratio in o.items()] for o in outside]
         wider = np.array([sum(slope) for slope in slopes])
 
         def cost(phases: Sequence[str]) -> Cost:
-            seconds, joules = _sum(raw.latency_s, phases), _sum(raw.energy_j, phases)
+            seconds, above_idle = _sum(raw.latency_s, phases), _sum(raw.energy_above_idle_j, phases)
             latency_sigma = np.hypot(self._structural("latency_s", phases), wider)
             energy_sigma = np.hypot(self._structural("energy_j", phases), wider)
             return Cost(
                 _estimate(seconds, latency_sigma),
-                _estimate(joules, energy_sigma),
-                _estimate(joules - static_w * seconds, energy_sigma),
+                _estimate(above_idle + static_w * seconds, energy_sigma),
+                _estimate(above_idle, energy_sigma),
             )
 
         return Prediction(
@@ -199,11 +200,11 @@ class CostModel:
         covered = self.fidelity(phases, quantity) == "calibrated" or "inference" in phases
         return fitted if fitted is not None and covered else STRUCTURAL_SIGMA
 
-    def _outside(self, plan: Plan) -> dict[str, float]:
+    def _outside(self, network: Network) -> dict[str, float]:
         """Features beyond the domain of the fit (a quarter more is still inside), and by what factor."""
         found: dict[str, float] = {}
         for name, (low, high) in (self.fit.domain if self.fit is not None else _UNFITTED_DOMAIN).items():
-            value = DOMAIN_FEATURES[name](plan)
+            value = DOMAIN_FEATURES[name](network)
             ratio = max(value / (1.25 * high) if high > 0 else 1.0, low / (1.25 * value) if value > 0 else 1.0)
             if ratio > 1.0:
                 found[name] = ratio
@@ -211,11 +212,11 @@ class CostModel:
 
 
 # Features whose range of the fitted networks is the domain of validity.
-DOMAIN_FEATURES: dict[str, Callable[[Plan], float]] = {
-    "macs": lambda plan: float(plan.network.macs),
-    "weight_bytes": lambda plan: float(plan.network.weight_bytes),
-    "ops": lambda plan: float(len(plan.network.ops)),
-    "bits": lambda plan: _arithmetic_bits(plan),
+DOMAIN_FEATURES: dict[str, Callable[[Network], float]] = {
+    "macs": lambda network: float(network.macs),
+    "weight_bytes": lambda network: float(network.weight_bytes),
+    "ops": lambda network: float(len(network.ops)),
+    "bits": lambda network: _arithmetic_bits(network),
 }
 # Priors alone are about 8-bit kernels.
 _UNFITTED_DOMAIN = {"bits": (1.0, 8.0)}
@@ -228,15 +229,15 @@ class PhaseCosts:
     """Raw costs, shape ``[sigma points, plans]`` per phase, and ``[sigma points, ops]`` for ``op_seconds``."""
 
     latency_s: dict[str, Float]
-    energy_j: dict[str, Float]
+    energy_above_idle_j: dict[str, Float]
     op_seconds: Float
 
 
 def phase_costs(work: Workload, theta: Theta, family: Family | None) -> PhaseCosts:
-    """Latency and energy of every phase.
+    """Latency and energy above idle of every phase; gross energy adds static power over the time.
 
-    Latency: host and bus cycles around the inference, accelerator and host ops within it.  Energy: static power and
-    the switching energy of host and accelerator clocks over the phase, plus a share per MAC and per byte moved.
+    Latency: host and bus cycles around the inference, accelerator and host ops within it.  Energy: the switching energy
+    of host and accelerator clocks over the phase, plus a share per MAC and per byte moved.
     """
     target = work.target
     host_hz, npu_hz, bus_hz = target.host_clock_hz, target.npu_clock_hz, target.bus_clock_hz
@@ -280,7 +281,7 @@ def phase_costs(work: Workload, theta: Theta, family: Family | None) -> PhaseCos
     energy: dict[str, Float] = {}
     for phase, seconds in latency.items():
         busy_host = seconds - npu_busy if phase == "inference" else seconds
-        energy[phase] = theta["static_power_w"] * seconds + host_w * busy_host
+        energy[phase] = host_w * busy_host
         if phase == "inference" and family is not None:
             energy[phase] = energy[phase] + npu_w * npu_busy + switching
         if family is not None and (phase in MEMORY_IO or phase == "inference"):
@@ -290,9 +291,8 @@ def phase_costs(work: Workload, theta: Theta, family: Family | None) -> PhaseCos
     return PhaseCosts(latency, energy, npu_ops + host_ops)
 
 
-def _arithmetic_bits(plan: Plan) -> float:
+def _arithmetic_bits(network: Network) -> float:
     """The widest weights or activations of any op that multiplies; 8 for a network without one."""
-    network = plan.network
     widths = [
         max(op.weight_bits, *(network.tensors[t].bits for t in op.inputs))
         for op in network.ops

@@ -15,6 +15,7 @@ from hil import zoo
 from hil.backend import Run, RunOptions
 from hil.backend.analytic import AnalyticBackend
 from hil.bench import Bench
+from hil.cost import Z_90
 from hil.errors import HilError
 from hil.platform import load_platform, make_target
 
@@ -106,7 +107,7 @@ def _power(low: Sequence[Run], high: Sequence[Run]) -> Statement:
 def _ratio(text: str, stated: float, ratios: Sequence[float], wide: Sequence[float], fidelity: str) -> Statement:
     mean = math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios))
     # The networks share the platforms' parameters, so their errors move together: the mean is no surer than one.
-    spread = math.exp(1.645 * sum(wide) / len(wide))
+    spread = math.exp(Z_90 * sum(wide) / len(wide))
     inside = mean / spread <= stated <= mean * spread
     near = abs(math.log(mean / stated)) <= math.log(1.25)
     agrees = True if near else None if inside else False
@@ -114,7 +115,7 @@ def _ratio(text: str, stated: float, ratios: Sequence[float], wide: Sequence[flo
 
 
 def _sigma(low: float, high: float) -> float:
-    return math.log(high / low) / (2 * 1.645) if low > 0 else 0.0
+    return math.log(high / low) / (2 * Z_90) if low > 0 else 0.0
 
 
 def _overhead(*platforms: Sequence[Run]) -> Statement:

@@ -44,14 +44,14 @@ def test_phases_add_up_to_the_total() -> None:
 
 
 def test_every_figure_has_an_interval_around_it_and_a_fidelity() -> None:
-    for run in bench().run().runs:
+    for run in bench(["kws", "autoencoder"], ["max78000", "stm32l4r5", "gap9"]).run().runs:
         assert run.fidelity == "calibrated"
         assert run.phases["inference"].fidelity == "calibrated"
         for part in (*run.phases.values(), run.total, run.steady, run.memory_io):
             assert part.fidelity in ("calibrated", "estimated")
             assert part.energy_j is not None and part.energy_j.scope
-            for figure in (part.latency_s, part.energy_j):
-                assert 0 <= figure.low <= figure.mean <= figure.high
+            for figure in (part.latency_s, part.energy_j, part.energy_above_idle_j):
+                assert figure is not None and 0 <= figure.low <= figure.mean <= figure.high
 
 
 def test_without_calibration_everything_is_estimated() -> None:
