@@ -154,6 +154,51 @@ class Provenance(Model):
     sources: tuple[str, ...] = ()
 
 
+class BoardFigures(Model):
+    """The board that ran it: who it said it is, and what the link did.
+
+    ``passed_on_retry``: some step had to be repeated.  ``capture`` names the file with every byte, ``capture_sha256``
+    its content.
+    """
+
+    name: str
+    profile: str
+    model: str
+    features: tuple[str, ...] = ()
+    bytes_in: int = 0
+    bytes_out: int = 0
+    bad_bytes: int = 0
+    retries: int = 0
+    reconnects: int = 0
+    passed_on_retry: bool = False
+    warmups: int = 0
+    inferences: int = 1
+    windows: int = 1
+    capture: str | None = None
+    capture_sha256: str | None = None
+
+
+class OutputFigures(Model):
+    """Output bytes against the reference interpreter's.  ``equal`` is None where the board does not give its bytes;
+    ``results_equal`` compares the printed results then."""
+
+    sha256: str
+    bytes: int
+    different_bytes: int | None = None
+    equal: bool | None = None
+    input_seed: int | None = None
+
+
+class Accuracy(Model):
+    """A data set on the board, prediction by prediction against the reference interpreter."""
+
+    data_set: str
+    samples: int
+    correct: int
+    reference_correct: int
+    different_predictions: int
+
+
 class Run(Model):
     """One plan on one backend.  A network that does not fit has ``fits`` false, ``reasons``, and figures as if it did.
 
@@ -184,6 +229,9 @@ class Run(Model):
     duty: tuple[DutyFigures, ...] = ()
     period_s: float | None = None
     timeline: Timeline | None = None
+    board: BoardFigures | None = None
+    outputs: OutputFigures | None = None
+    accuracy: Accuracy | None = None
     provenance: Provenance
 
 
