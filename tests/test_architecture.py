@@ -15,13 +15,15 @@ PACKAGE = Path(hil.__file__).parent
 # Lower layers first; a module may import from its own layer and from those before it.
 LAYERS = (
     {"__init__", "errors"},
-    {"units", "files", "data"},
+    {"units", "files", "data", "toml"},
     {"network"},
     {"zoo"},
     {"platform"},
     {"plan"},
     {"cost"},
     {"sim"},
+    {"board"},
+    {"emulator"},
     {"backend"},
     {"bench"},
     {"calibrate"},

@@ -227,7 +227,7 @@ def test_invalid_toml(write: Writer) -> None:
     with pytest.raises(PlatformError) as caught:
         read_platform(file)
     assert caught.value.message == f"{file}: not valid TOML: Invalid value (at line 1, column 10)"
-    assert caught.value.hint == "docs/platform-file.md has an example"
+    assert caught.value.hint == "docs/platform-file.md lists the keys"
 
 
 def test_not_utf8(write: Writer) -> None:
