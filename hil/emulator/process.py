@@ -20,8 +20,17 @@ from typing import Self
 
 from hil.errors import UnavailableError
 
-# Each line is the process group of a child; the arguments are files and folders.
-_GUARD = 'groups=; while read -r pid; do groups="$groups -$pid"; done; kill -s KILL -- $groups 2>/dev/null; rm -rf -- "$@"'
+# Lines name process groups to kill and paths to remove, once the pipe has closed.
+_GUARD = """
+while read -r what value; do
+    case $what in
+    kill) groups="$groups -$value" ;;
+    rm) set -- "$@" "$value" ;;
+    esac
+done
+kill -s KILL -- $groups
+rm -rf -- "$@"
+"""
 _KEPT_OUTPUT_BYTES = 64 * 1024
 _GRACE_S = 0.5
 
@@ -73,23 +82,26 @@ class Child:
 
 
 class Workspace:
-    """A private folder (``path``) for sockets, FIFOs and programs of one emulated board, and the children that use it.
+    """A private folder (``path``) for sockets, FIFOs and programs of one emulated board, and its children."""
 
-    ``also``: files elsewhere that go with it (a link to a PTY).
-    """
-
-    def __init__(self, also: Sequence[Path] = ()) -> None:
+    def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="hil-board-"))
-        self._also = tuple(also)
+        self._adopted: list[Path] = []
         self._children: list[Child] = []
         self._guard = subprocess.Popen(
-            ["sh", "-c", _GUARD, "guard", str(self.path), *map(str, self._also)],
+            ["sh", "-c", _GUARD],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             bufsize=0,
         )
+        self._tell_guard(f"rm {self.path}")
+
+    def adopt(self, path: Path) -> None:
+        """A file elsewhere that goes with the workspace, such as the link to a PTY."""
+        self._adopted.append(path)
+        self._tell_guard(f"rm {path.absolute()}")
 
     def start(
         self, command: Sequence[str], *, environment: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
@@ -110,8 +122,7 @@ class Workspace:
             raise UnavailableError(
                 f"{command[0]} cannot be started: {error.strerror or error}", hint="hil doctor lists what is missing"
             ) from error
-        assert self._guard.stdin is not None  # it was asked for
-        self._guard.stdin.write(f"{process.pid}\n".encode())
+        self._tell_guard(f"kill {process.pid}")
         child = Child(process, Path(command[0]).name)
         self._children.append(child)
         return child
@@ -125,8 +136,13 @@ class Workspace:
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         shutil.rmtree(self.path, ignore_errors=True)
-        for path in self._also:
+        for path in self._adopted:
             path.unlink(missing_ok=True)
+
+    def _tell_guard(self, line: str) -> None:
+        assert self._guard.stdin is not None  # it was asked for
+        with contextlib.suppress(BrokenPipeError):  # somebody killed it: then nothing is guarded, and nothing breaks
+            self._guard.stdin.write(f"{line}\n".encode())
 
     def __enter__(self) -> Self:
         return self
