@@ -1,4 +1,4 @@
-"""``hil platforms``: the platforms, or everything that is known of one."""
+"""``hil platforms``: the platforms, everything that is known of one, or a check of their Renode descriptions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from hil.cli.common import add_common, console, verb
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verb(verbs, "platforms", "list the platforms, or show one with its sources", "hil platforms show max78000")
-    parser.add_argument("action", nargs="?", default="list", metavar="list|show", help="default: list")
+    parser = verb(
+        verbs,
+        "platforms",
+        "list the platforms, show one with its sources, or check their Renode descriptions",
+        "hil platforms show max78000\n  hil platforms check",
+    )
+    parser.add_argument("action", nargs="?", default="list", metavar="list|show|check", help="default: list")
     parser.add_argument("platforms", nargs="*", metavar="ID")
     add_common(parser)
     parser.set_defaults(run=run)
@@ -21,6 +26,8 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> int:
     from hil.platform import load_platform, platform_files
 
+    if args.action == "check":
+        return _check(args)
     if args.action not in ("list", "show"):  # hil platforms ID means show
         args.platforms, args.action = [args.action, *args.platforms], "show"
     ids = args.platforms or list(platform_files(args.platform_path))
@@ -34,6 +41,30 @@ def run(args: argparse.Namespace) -> int:
     else:
         _list(platforms)
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    """One line per platform, the findings below it; 2 where there are any."""
+    from hil.emulator.describe import check_platforms
+    from hil.report.tables import say
+
+    outcomes = check_platforms(args.platforms, args.platform_path)
+    if args.json:
+        checks = [{"platform": o.platform, "state": o.state, "why": o.why, "problems": o.problems} for o in outcomes]
+        sys.stdout.write(json.dumps({"schema": 1, "checks": checks}, indent=1, ensure_ascii=False) + "\n")
+    else:
+        out = console()
+        width = max(len(outcome.platform) for outcome in outcomes)
+        for outcome in outcomes:
+            texts = {"ok": "ok", "none": f"no description: {outcome.why}", "problems": _count(len(outcome.problems))}
+            say(out, f"{outcome.platform:{width}}  {texts[outcome.state]}")
+            for problem in outcome.problems:
+                say(out, f"  {problem}")
+    return 2 if any(outcome.problems for outcome in outcomes) else 0
+
+
+def _count(problems: int) -> str:
+    return "1 problem" if problems == 1 else f"{problems} problems"
 
 
 def _list(platforms: list[Any]) -> None:
