@@ -16,6 +16,7 @@ class AnalyticBackend:
     """Predicts.  Deterministic: the same plan gives the same run, apart from the time stamp in its provenance."""
 
     name = "analytic"
+    batched = True
 
     def fingerprint(self, target: Target, options: RunOptions) -> str:
         return make_model(target, options).digest

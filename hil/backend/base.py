@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from hil.backend.run import Run
 from hil.errors import ConfigError, did_you_mean
 from hil.plan import Plan
 from hil.platform import Target
+
+
+@dataclass(frozen=True, slots=True)
+class BoardOptions:
+    """How to measure on a board.
+
+    ``port`` or ``board`` (an entry of the board map) is where it is, ``capture`` the file that ``replay`` plays back.
+    ``warmups``: None for ten on a real board and none on an emulated one.  ``window_s``: choose the number of
+    inferences so that one window of them takes at least so long; ``windows``: how many such windows.  ``data_set``:
+    samples to predict, ``digits`` or a ``.npz`` file.  ``seed`` makes the input.
+    """
+
+    port: str | None = None
+    board: str | None = None
+    baud: int | None = None
+    capture: str | None = None
+    warmups: int | None = None
+    window_s: float | None = None
+    windows: int = 1
+    data_set: str | None = None
+    seed: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +43,18 @@ class RunOptions:
     calibrated: bool = True
     period_s: float | None = None
     battery_j: float = 0.225 * 3600 * 3.0  # CR2032: 225 mAh at 3 V nominal, the usual data-sheet figure
+    board: BoardOptions = field(default_factory=BoardOptions)
 
 
 class Backend(Protocol):
-    """Runs plans.  ``name`` is what ``--backend`` takes."""
+    """Runs plans.  ``name`` is what ``--backend`` takes.  ``batched``: many plans at once cost little more than one;
+    otherwise each takes its time, and one may fail without the others."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def batched(self) -> bool: ...
 
     def fingerprint(self, target: Target, options: RunOptions) -> str:
         """What decides this backend's figures on a target beside the plan: parameters, calibration, a board."""
@@ -38,21 +65,51 @@ class Backend(Protocol):
         ...
 
 
-def make_backend(name: str) -> Backend:
-    """The backend of that name.  Raises ConfigError for one that does not exist (yet)."""
-    if name in _PLANNED:
-        raise ConfigError(f"the {name} backend is not available yet", hint="use --backend analytic")
+def make_backend(name: str, captures: Path | None = None) -> Backend:
+    """The backend of that name.  ``captures``: the folder for raw captures; None for the user's cache folder.
+
+    Raises ConfigError for one that does not exist.
+    """
     if name not in _BACKENDS:
-        raise ConfigError(f"no backend '{name}'", hint=did_you_mean(name, (*_BACKENDS, *_PLANNED)))
-    return _BACKENDS[name]()
+        raise ConfigError(f"no backend '{name}'", hint=did_you_mean(name, _BACKENDS))
+    return _BACKENDS[name](captures)
 
 
-def _analytic() -> Backend:
+def _analytic(captures: Path | None) -> Backend:
     from hil.backend.analytic import AnalyticBackend
 
     return AnalyticBackend()
 
 
-_BACKENDS: dict[str, Callable[[], Backend]] = {"analytic": _analytic}
-_PLANNED = ("renode", "qemu", "serial", "replay")
+def _qemu(captures: Path | None) -> Backend:
+    from hil.backend.emulated import EmulatedBackend
+
+    return EmulatedBackend("qemu", captures)
+
+
+def _renode(captures: Path | None) -> Backend:
+    from hil.backend.emulated import EmulatedBackend
+
+    return EmulatedBackend("renode", captures)
+
+
+def _serial(captures: Path | None) -> Backend:
+    from hil.backend.serial import SerialBackend
+
+    return SerialBackend(captures)
+
+
+def _replay(captures: Path | None) -> Backend:
+    from hil.backend.serial import ReplayBackend
+
+    return ReplayBackend()
+
+
+_BACKENDS: dict[str, Callable[[Path | None], Backend]] = {
+    "analytic": _analytic,
+    "qemu": _qemu,
+    "renode": _renode,
+    "serial": _serial,
+    "replay": _replay,
+}
 BACKEND_NAMES = tuple(_BACKENDS)

@@ -155,10 +155,10 @@ class Provenance(Model):
 
 
 class BoardFigures(Model):
-    """The board that ran it: who it said it is, and what the link did.
+    """The board that ran it: who it says it is, and what the link did.
 
-    ``passed_on_retry``: some step had to be repeated.  ``capture`` names the file with every byte, ``capture_sha256``
-    its content.
+    ``passed_on_retry``: something had to be repeated, as ``attempts`` says.  ``capture`` names the file that has every
+    byte.
     """
 
     name: str
@@ -171,22 +171,25 @@ class BoardFigures(Model):
     retries: int = 0
     reconnects: int = 0
     passed_on_retry: bool = False
+    attempts: tuple[str, ...] = ()
     warmups: int = 0
     inferences: int = 1
     windows: int = 1
     capture: str | None = None
-    capture_sha256: str | None = None
 
 
 class OutputFigures(Model):
-    """Output bytes against the reference interpreter's.  ``equal`` is None where the board does not give its bytes;
-    ``results_equal`` compares the printed results then."""
+    """The outputs for a seeded random input against the reference interpreter's.
 
-    sha256: str
-    bytes: int
+    ``equal`` where the board gives its output bytes; ``results_equal`` where it prints rounded results only.
+    """
+
+    sha256: str | None = None
+    bytes: int | None = None
     different_bytes: int | None = None
     equal: bool | None = None
-    input_seed: int | None = None
+    results_equal: bool | None = None
+    input_seed: int
 
 
 class Accuracy(Model):

@@ -12,7 +12,7 @@ from typing import Any
 from hil import __version__
 from hil.backend import Backend, Run, RunOptions
 from hil.bench.store import Store
-from hil.errors import HilError
+from hil.errors import HilError, UnavailableError
 from hil.network import Network
 from hil.plan import Plan, make_plan
 from hil.plan.vela import available, compile_many
@@ -56,7 +56,11 @@ class Bench:
         total = len(self.networks) * len(self.targets)
         for target in self.targets:
             self._precompile(target)
-            fingerprint = self.backend.fingerprint(target, self.options)
+            try:
+                fingerprint = self.backend.fingerprint(target, self.options)
+            except UnavailableError as error:  # nothing runs on this target; others may
+                failures += [(network.name, target.id, error) for network in self.networks]
+                continue
             plans: dict[int, Plan] = {}
             done: dict[int, Run] = {}
             for index, network in enumerate(self.networks):
@@ -74,11 +78,22 @@ class Bench:
                     resumed += 1
                 else:
                     plans[index] = plan
-            fresh = self.backend.run(list(plans.values()), self.options)
-            for (index, plan), run in zip(plans.items(), fresh, strict=True):
-                done[index] = _stamped(run, self._key(plan, fingerprint))
-                if store is not None:
-                    store.save(done[index])
+            for part in [plans] if self.backend.batched else [{index: plan} for index, plan in plans.items()]:
+                if progress is not None and not self.backend.batched:
+                    (plan,) = part.values()
+                    finished = len(runs) + len(failures) + len(done)
+                    progress(finished, total, f"{plan.network.name} on {target.id} ({self.backend.name})")
+                try:
+                    fresh = self.backend.run(list(part.values()), self.options)
+                except HilError as error:
+                    if self.backend.batched:
+                        raise
+                    failures += [(plan.network.name, target.id, error) for plan in part.values()]
+                    continue
+                for (index, plan), run in zip(part.items(), fresh, strict=True):
+                    done[index] = _stamped(run, self._key(plan, fingerprint))
+                    if store is not None:
+                        store.save(done[index])
             runs += [done[index] for index in sorted(done)]
         if progress is not None:
             progress(total, total, "done")

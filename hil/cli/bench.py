@@ -32,7 +32,9 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="a .tflite file, a layer list (.json), zoo:NAME or zoo:all (default)",
     )
     add_targets(parser)
-    parser.add_argument("--backend", default="analytic", help="what runs it (default: analytic)")
+    parser.add_argument(
+        "--backend", default="analytic", help="what runs it: analytic (default), qemu, renode, serial, replay"
+    )
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="inferences back to back (default: 1)")
     parser.add_argument(
         "--period", metavar="TIME", help="one inference per period, such as 1s: power states and battery life"
@@ -46,8 +48,24 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--out", type=_folder, metavar="DIR", help="write records, tables and report.html there")
     parser.add_argument("--overwrite", action="store_true", help="replace another bench in that folder")
     parser.add_argument("--uncalibrated", action="store_true", help="what the priors alone say, without calibration")
+    _add_board(parser)
     add_common(parser)
     parser.set_defaults(run=run)
+
+
+def _add_board(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("boards, real and emulated")
+    group.add_argument("--port", metavar="PORT|URL", help="serial: /dev/ttyACM0, a PTY, socket://…, rfc2217://…")
+    group.add_argument("--board", metavar="ID", help="serial: a board of boards.toml (see hil boards)")
+    group.add_argument("--baud", type=_positive, metavar="RATE", help="its rate (default: 115200)")
+    group.add_argument("--capture", metavar="FILE", help="replay: the raw capture of a run")
+    group.add_argument(
+        "--warmups", type=_count, metavar="N", help="inferences before timing (default: 10; none on an emulated board)"
+    )
+    group.add_argument("--window", metavar="TIME", help="time so many inferences that they take at least this, as 10s")
+    group.add_argument("--windows", type=_positive, default=1, metavar="N", help="timed windows (default: 1)")
+    group.add_argument("--data-set", metavar="SET", help="accuracy over a data set: digits, or a .npz: inputs, labels")
+    group.add_argument("--seed", type=_count, default=1, metavar="N", help="of the random input (default: 1)")
 
 
 def _folder(text: str) -> Path:
@@ -66,13 +84,17 @@ def _positive(text: str) -> int:
     return count
 
 
+def _count(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
+
+
 def run(args: argparse.Namespace) -> int:
     from hil.backend import make_backend
     from hil.bench import Bench, Store, to_json
     from hil.report.page import write_page
     from hil.report.tables import print_duty, print_failures, print_runs, print_throughput, say
 
-    backend = make_backend(args.backend)
+    backend = make_backend(args.backend, args.out / "captures" if args.out is not None else None)
     options = _options(args)
     networks = load_networks(args.networks)
     targets = load_targets(args.platform, args.operating_point, args.overrides, args.platform_path)
@@ -97,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> RunOptions:
-    from hil.backend import RunOptions
+    from hil.backend import BoardOptions, RunOptions
     from hil.errors import ConfigError
     from hil.units import parse_quantity
 
@@ -107,7 +129,21 @@ def _options(args: argparse.Namespace) -> RunOptions:
         raise ConfigError(f"--period {args.period}: must be longer than nothing")
     if battery_j <= 0:
         raise ConfigError(f"--battery {args.battery}: must hold something")
-    return RunOptions(repeat=args.repeat, calibrated=not args.uncalibrated, period_s=period, battery_j=battery_j)
+    window_s = parse_quantity(args.window, "s") if args.window is not None else None
+    if window_s is not None and window_s <= 0:
+        raise ConfigError(f"--window {args.window}: must be longer than nothing")
+    board = BoardOptions(
+        port=args.port,
+        board=args.board,
+        baud=args.baud,
+        capture=args.capture,
+        warmups=args.warmups,
+        window_s=window_s,
+        windows=args.windows,
+        data_set=args.data_set,
+        seed=args.seed,
+    )
+    return RunOptions(args.repeat, not args.uncalibrated, period, battery_j, board)
 
 
 def _with_progress(bench: Bench, store: Store | None, *, overwrite: bool) -> BenchResult:

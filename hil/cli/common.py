@@ -41,6 +41,11 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--platform", "-p", default="all", metavar="ID[,ID…]", help="platforms, separated by commas, or all (default)"
     )
+    add_operating_point(parser)
+
+
+def add_operating_point(parser: argparse.ArgumentParser) -> None:
+    """Options that choose clocks and voltages, and change single figures."""
     parser.add_argument("--operating-point", metavar="NAME", help="a named operating point of the platforms")
     parser.add_argument(
         "--set",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -38,8 +37,14 @@ def _program(*names: str) -> str | None:
 
 
 def _renode() -> str | None:
-    own = os.environ.get("HIL_RENODE")
-    return (own if own and shutil.which(own) else None) or _program("renode") or _package("renode-run")
+    from hil.emulator.renode.find import find_renode
+    from hil.errors import UnavailableError
+
+    try:
+        renode = find_renode()
+    except UnavailableError:
+        return None
+    return f"{renode.version}, {renode.path}"
 
 
 # name, purpose, how to find it, how to get it, optional
@@ -47,25 +52,47 @@ _PARTS: tuple[tuple[str, str, Callable[[], str | None], str, bool], ...] = (
     ("numpy", "arrays", lambda: _package("numpy"), "pip install hil", False),
     ("simpy", "the simulated system", lambda: _package("simpy"), "pip install hil", False),
     ("pydantic", "platform files and records", lambda: _package("pydantic"), "pip install hil", False),
+    ("pyserial", "boards on a port", lambda: _package("pyserial"), "pip install hil", False),
     ("LiteRT", "reference outputs of networks", lambda: _package("ai-edge-litert"), "pip install hil", False),
     ("Vela", "Ethos-U operator support and cycles", lambda: _package("ethos-u-vela"), "pip install 'hil[vela]'", True),
     ("TensorFlow", "rebuilding the zoo", lambda: _package("tensorflow"), "pip install 'hil[tf]'", True),
     ("pyarrow", "Parquet tables", lambda: _package("pyarrow"), "pip install 'hil[parquet]'", True),
     (
-        "QEMU",
-        "emulated boards (not used yet)",
+        "QEMU (Arm)",
+        "emulated boards with Cortex-M cores",
         lambda: _program("qemu-system-arm"),
         "apt install qemu-system-arm",
         True,
     ),
     (
-        "Arm compiler",
-        "firmware (not used yet)",
-        lambda: _program("arm-none-eabi-gcc"),
-        "apt install gcc-arm-none-eabi",
+        "QEMU (RISC-V)",
+        "emulated boards with RISC-V cores",
+        lambda: _program("qemu-system-riscv32"),
+        "apt install qemu-system-misc",
         True,
     ),
-    ("Renode", "emulated boards (not used yet)", _renode, "renode.io, 1.16.1 or newer; set HIL_RENODE", True),
+    ("Renode", "emulated boards", _renode, "renode.io, 1.16.1 or newer; set HIL_RENODE", True),
+    (
+        "Arm compiler",
+        "changing the firmware",
+        lambda: _program("arm-none-eabi-gcc"),
+        "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi",
+        True,
+    ),
+    (
+        "RISC-V compiler",
+        "changing the firmware",
+        lambda: _program("riscv64-unknown-elf-gcc"),
+        "apt install gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
+        True,
+    ),
+    (
+        "Robot Framework",
+        "the suites in robot/",
+        lambda: _package("robotframework"),
+        "pip install 'hil[robot]'",
+        True,
+    ),
 )
 
 

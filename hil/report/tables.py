@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from hil.backend.run import Interval, PhaseFigures, Run
+from hil.backend.run import Interval, OutputFigures, PhaseFigures, Run
 from hil.units import format_bytes, format_si
 
 if TYPE_CHECKING:
@@ -134,6 +134,41 @@ def _print_remarks(group: Sequence[Run], out: Console) -> None:
     for (kind, reason), networks in fallbacks.items():
         names = ", ".join(f"{name} ({networks.count(name)})" for name in dict.fromkeys(networks))
         say(out, f"  {kind} on the CPU: {reason}: {names}")
+    _print_board_remarks(group, out)
+
+
+# Remarks that start so tell of how a board ran the network.
+_BOARD_NOTES = ("emulated with", "the board", "one window", "passed on retry")
+
+
+def _print_board_remarks(group: Sequence[Run], out: Console) -> None:
+    """What a board showed beside times: outputs against the reference interpreter's, accuracy, trouble on the link."""
+    remarks: dict[str, list[str]] = {}
+    for run in group:
+        if run.board is None:
+            continue
+        for note in run.notes:
+            if note.startswith(_BOARD_NOTES) or "no kernel in the firmware" in note:
+                remarks.setdefault(note, []).append(run.network)
+        if run.outputs is not None:
+            remarks.setdefault(_outputs(run.outputs), []).append(run.network)
+        if (accuracy := run.accuracy) is not None:
+            text = (
+                f"{accuracy.data_set}: {accuracy.correct} of {accuracy.samples} right, {accuracy.reference_correct} in"
+                f" the reference interpreter, {accuracy.different_predictions} predictions differ"
+            )
+            remarks.setdefault(text, []).append(run.network)
+    for text, networks in remarks.items():
+        say(out, f"  {text}: {', '.join(networks)}")
+
+
+def _outputs(outputs: OutputFigures) -> str:
+    if outputs.equal is None:
+        agree = "agree with" if outputs.results_equal else "DIFFER from"
+        return f"printed results {agree} the reference interpreter's"
+    if outputs.equal:
+        return "outputs equal the reference interpreter's, byte for byte"
+    return f"outputs DIFFER from the reference interpreter's in {outputs.different_bytes} of {outputs.bytes} bytes"
 
 
 def print_throughput(runs: Sequence[Run], out: Console) -> None:
@@ -189,7 +224,11 @@ def _days(seconds: float) -> str:
 
 
 def print_failures(failures: Iterable[tuple[str, str, HilError]], stream: TextIO) -> None:
-    """Pairs that could not be planned or run, one line each with its hint."""
+    """Pairs that could not be planned or run, with their hint: one line for all networks that failed alike."""
+    alike: dict[tuple[str, str], list[str]] = {}
     for network, platform, error in failures:
         hint = f" ({error.hint})" if error.hint else ""
-        stream.write(f"hil: {network} on {platform}: {error.message}{hint}\n")
+        alike.setdefault((platform, f"{error.message}{hint}"), []).append(network)
+    for (platform, what), networks in alike.items():
+        which = networks[0] if len(networks) == 1 else f"{len(networks)} networks"
+        stream.write(f"hil: {which} on {platform}: {what}\n")

@@ -1,0 +1,142 @@
+"""The emulated backends: the firmware in an emulator, in virtual time, through the same session as a real board.
+
+What the core executes is counted; what the accelerator and the vendor's runtime take is the cost model's, spent in
+virtual time.  Two runs give identical figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hil.backend.analytic import predicted_figures
+from hil.backend.assemble import Figures, Predicted, assemble, make_model
+from hil.backend.base import RunOptions
+from hil.backend.observe import Observation, observe
+from hil.backend.run import PhaseFigures, Run
+from hil.backend.timed import around, log_sigma, sums, timed
+from hil.board.capture import Capture, new_capture_path
+from hil.board.link import open_link
+from hil.board.session import Limits, Session
+from hil.cost import SUMS
+from hil.cost.workload import op_kind
+from hil.emulator.board import EmulatedBoard
+from hil.emulator.clock import CLASS_OF_KIND, TimeScales, instruction_table
+from hil.emulator.images import image_for
+from hil.emulator.layout import TimeClass
+from hil.emulator.process import Workspace
+from hil.errors import LinkError
+from hil.plan import PHASES, Plan
+from hil.platform import Target
+
+# Emulation of a large network on the core takes minutes of the host's time.
+_LIMITS = Limits(open_s=30.0, boot_s=30.0, handshake_s=60.0, answer_s=30.0, run_s=1800.0, reconnect_s=0.0)
+
+
+class EmulatedBackend:
+    """Runs plans on emulated boards, one after the other.  ``captures``: where the raw bytes of sessions are kept."""
+
+    batched = False
+
+    def __init__(self, engine: str, captures: Path | None = None) -> None:
+        self.name = engine
+        self._captures = captures
+
+    def fingerprint(self, target: Target, options: RunOptions) -> str:
+        parts = [make_model(target, options).digest, image_for(target, self.name).hash, instruction_table()]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def run(self, plans: Sequence[Plan], options: RunOptions) -> list[Run]:
+        if not plans:
+            return []
+        predicted = Predicted.of(plans, options)
+        return [self._run(plan, index, predicted, options) for index, plan in enumerate(plans)]
+
+    def _run(self, plan: Plan, index: int, predicted: Predicted, options: RunOptions) -> Run:
+        with Workspace() as space:
+            board = EmulatedBoard(plan, self.name, space, predicted.model, predicted.prediction, index)
+            name = f"{plan.network.name}--{plan.target.id}"
+            path = new_capture_path(name, self._captures)
+            try:
+                capture = Capture(path, port=board.url, baud=0)
+                with Session(lambda: open_link(board.url), capture=capture, limits=_LIMITS) as session:
+                    session.connect()
+                    seen = observe(session, plan, options.board, options.repeat)
+            except LinkError as error:
+                why = board.failure()
+                if why is None:
+                    raise
+                raise LinkError(f"{error.message}: {why}", hint=error.hint) from error
+            finally:
+                board.close()
+        figures = emulated_figures(plan, index, predicted, seen, self.name, path, board.scales, board.notes)
+        return assemble(plan, index, predicted, figures, options)
+
+
+def emulated_figures(
+    plan: Plan,
+    index: int,
+    predicted: Predicted,
+    seen: Observation,
+    backend: str,
+    capture: Path,
+    scales: TimeScales | None = None,
+    notes: tuple[str, ...] = (),
+) -> Figures:
+    """The board's times with intervals: those of the cost model behind them, and for ops on the core the scatter of
+    the cycles per instruction (``scales``, where the board is one of ours)."""
+    model = predicted_figures(plan, index, predicted)
+    scatter = {"inference": _scatter(plan, seen, scales)}
+    phases: dict[str, PhaseFigures] = {}
+    for phase in PHASES:
+        expected, samples = model.phases.get(phase), seen.phase_samples_s.get(phase)
+        if expected is None or samples is None:
+            continue
+        sigma = math.hypot(log_sigma(expected.latency_s), scatter.get(phase, 0.0))
+        phases[phase] = timed(expected, around(samples[0], sigma), "emulated")
+    on_core = {op for op, place in enumerate(plan.placements) if place.unit == "cpu"}
+    return Figures(
+        backend=backend,
+        fidelity="emulated",
+        phases=phases,
+        sums=sums(phases, model.sums, "emulated", scatter),
+        op_latency_s=[
+            seen.op_s.get(op, predicted_s) if op in on_core else predicted_s
+            for op, predicted_s in enumerate(model.op_latency_s)
+        ],
+        notes=(*model.notes, *_unmeasured(model.phases, phases), *notes, *seen.notes),
+        board=seen.board.model_copy(update={"capture": str(capture)}),
+        outputs=seen.outputs,
+        accuracy=seen.accuracy,
+    )
+
+
+def _unmeasured(expected: Mapping[str, PhaseFigures], phases: Mapping[str, PhaseFigures]) -> tuple[str, ...]:
+    """Emulation does not make a guess better: which phases rest on priors alone."""
+    largest = max((part.latency_s.mean for part in phases.values()), default=0.0)
+    guessed = [
+        name
+        for name, part in phases.items()
+        if expected[name].fidelity == "estimated" and part.latency_s.mean > 0.01 * largest and name in SUMS["total"]
+    ]
+    if not guessed:
+        return ()
+    return (f"emulated with estimated costs, no measurement behind them: {', '.join(guessed)}",)
+
+
+def _scatter(plan: Plan, seen: Observation, scales: TimeScales | None) -> float:
+    """Standard deviation of the logarithm of the inference that the cycles per instruction bring in: that of each
+    class, by its share of the time; errors within a class go together."""
+    if scales is None:
+        return 0.0
+    total = sum(seen.phase_samples_s["inference"][:1])
+    by_class: dict[TimeClass, float] = {}
+    for index, seconds in seen.op_s.items():
+        if plan.placements[index].unit == "cpu":
+            kind = CLASS_OF_KIND[op_kind(plan.network.ops[index])]
+            by_class[kind] = by_class.get(kind, 0.0) + seconds
+    shares = {kind: seconds / total for kind, seconds in by_class.items() if total > 0}
+    return math.sqrt(sum((share * scales.sigma[kind]) ** 2 for kind, share in shares.items()))

@@ -1,0 +1,129 @@
+"""The serial backend: a board behind a port.  And its replay: the same session from a raw capture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hil.backend.analytic import predicted_figures
+from hil.backend.assemble import Figures, Predicted, assemble, make_model
+from hil.backend.base import RunOptions
+from hil.backend.emulated import emulated_figures
+from hil.backend.observe import LAP_RESOLUTION_S, Observation, is_emulated, observe
+from hil.backend.run import Fidelity, PhaseFigures, Run
+from hil.backend.timed import repeated, sums, timed
+from hil.board.boards import get_board, load_boards, resolve_port
+from hil.board.capture import ReplayLink, new_capture_path, read_capture
+from hil.board.session import Limits, Session, open_session
+from hil.errors import ConfigError
+from hil.plan import PHASES, Plan
+from hil.platform import Target
+
+
+class SerialBackend:
+    """Measures on the board at ``options.board.port``, or on ``options.board.board`` of the board map."""
+
+    name = "serial"
+    batched = False
+
+    def __init__(self, captures: Path | None = None) -> None:
+        self._captures = captures
+
+    def fingerprint(self, target: Target, options: RunOptions) -> str:
+        return make_model(target, options).digest
+
+    def run(self, plans: Sequence[Plan], options: RunOptions) -> list[Run]:
+        return [self._run(plan, options) for plan in plans]
+
+    def _run(self, plan: Plan, options: RunOptions) -> Run:
+        port, baud, limits = _where(plan.target, options)
+        path = new_capture_path(f"{plan.network.name}--{plan.target.id}", self._captures)
+        with open_session(port, baud, capture_path=path, limits=limits) as session:
+            return _measured(session, plan, options, self.name, path)
+
+
+class ReplayBackend:
+    """Plays the capture of a serial run back: the same plan and options give the same record."""
+
+    name = "replay"
+    batched = False
+
+    def fingerprint(self, target: Target, options: RunOptions) -> str:
+        return make_model(target, options).digest
+
+    def run(self, plans: Sequence[Plan], options: RunOptions) -> list[Run]:
+        return [self._run(plan, options) for plan in plans]
+
+    def _run(self, plan: Plan, options: RunOptions) -> Run:
+        if options.board.capture is None:
+            raise ConfigError("replay needs the capture of a run", hint="--capture FILE")
+        path = Path(options.board.capture)
+        link = ReplayLink(read_capture(path))
+        limits = _where(plan.target, options)[2] if options.board.board is not None else None
+        with Session(link.open, clock=link, limits=limits) as session:
+            return _measured(session, plan, options, self.name, path)
+
+
+def _where(target: Target, options: RunOptions) -> tuple[str, int | None, Limits | None]:
+    """Port, rate and time limits of the board that was asked for."""
+    asked = options.board
+    if asked.board is not None:
+        board = get_board(load_boards(), asked.board)
+        if board.platform != target.id:
+            raise ConfigError(
+                f"board {asked.board} is a {board.platform}; asked for {target.id}", hint=f"--platform {board.platform}"
+            )
+        return resolve_port(asked.board, board), asked.baud or board.baud, board.limits
+    if asked.port is None:
+        raise ConfigError("the serial backend needs a board", hint="--port /dev/ttyACM0, or --board ID of boards.toml")
+    return asked.port, asked.baud, None
+
+
+def _measured(session: Session, plan: Plan, options: RunOptions, backend: str, capture: Path) -> Run:
+    session.connect()
+    seen = observe(session, plan, options.board, options.repeat)
+    predicted = Predicted.of([plan], options)
+    emulated = is_emulated(seen.identity)
+    make = emulated_figures if emulated else measured_figures
+    figures = make(plan, 0, predicted, seen, backend, capture)
+    run = assemble(plan, 0, predicted, figures, options)
+    # The time of the measurement, not of its replay.
+    started = read_capture(capture).header.started
+    return run.model_copy(update={"provenance": run.provenance.model_copy(update={"created": started})})
+
+
+def measured_figures(
+    plan: Plan, index: int, predicted: Predicted, seen: Observation, backend: str, capture: Path
+) -> Figures:
+    """Times as measured; energies from the cost model's power, as there is no meter."""
+    model = predicted_figures(plan, index, predicted)
+    fidelity: Fidelity = "measured"
+    phases: dict[str, PhaseFigures] = {}
+    for phase in PHASES:
+        samples = seen.phase_samples_s.get(phase)
+        if samples is not None:
+            resolution_s = LAP_RESOLUTION_S / (seen.board.inferences if phase == "inference" else 1)
+            phases[phase] = timed(model.phases.get(phase), repeated(samples, resolution_s), fidelity, samples)
+    return Figures(
+        backend=backend,
+        fidelity=fidelity,
+        phases=phases,
+        sums=sums(phases, model.sums, fidelity),
+        op_latency_s=[seen.op_s.get(op.index) for op in plan.network.ops],
+        notes=(*_caveats(seen), *seen.notes),
+        board=seen.board.model_copy(update={"capture": str(capture)}),
+        outputs=seen.outputs,
+        accuracy=seen.accuracy,
+    )
+
+
+def _caveats(seen: Observation) -> tuple[str, ...]:
+    """What a reader of the figures must know."""
+    notes = ["energies are the cost model's power times the measured time: no meter"]
+    if set(seen.phase_samples_s) == {"inference"}:
+        notes.append("the board times inferences only: the total leaves out initialisation, memory I/O and decoding")
+    if seen.board.windows == 1:
+        notes.append("one window: the interval is the clock's resolution, repeatability is unknown (--windows 5)")
+    if seen.board.passed_on_retry:
+        notes.append(f"passed on retry: {'; '.join(seen.board.attempts) or 'the link was not clean'}")
+    return tuple(notes)
