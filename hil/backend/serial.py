@@ -12,9 +12,9 @@ from hil.backend.emulated import emulated_figures
 from hil.backend.observe import LAP_RESOLUTION_S, Observation, is_emulated, observe
 from hil.backend.run import Fidelity, PhaseFigures, Run
 from hil.backend.timed import repeated, sums, timed
-from hil.board.boards import get_board, load_boards, resolve_port
+from hil.board.boards import Board, get_board, load_boards, resolve_port
 from hil.board.capture import ReplayLink, new_capture_path, read_capture
-from hil.board.session import Limits, Session, open_session
+from hil.board.session import Session, open_session
 from hil.errors import ConfigError
 from hil.plan import PHASES, Plan
 from hil.platform import Target
@@ -36,9 +36,11 @@ class SerialBackend:
         return [self._run(plan, options) for plan in plans]
 
     def _run(self, plan: Plan, options: RunOptions) -> Run:
-        port, baud, limits = _where(plan.target, options)
+        board = _board(plan.target, options)
         path = new_capture_path(f"{plan.network.name}--{plan.target.id}", self._captures)
-        with open_session(port, baud, capture_path=path, limits=limits) as session:
+        port = resolve_port(options.board.board or "at the port", board)
+        baud = options.board.baud or board.baud
+        with open_session(port, baud, capture_path=path, limits=board.limits, mode=board.mode) as session:
             return _measured(session, plan, options, self.name, path)
 
 
@@ -59,13 +61,13 @@ class ReplayBackend:
             raise ConfigError("replay needs the capture of a run", hint="--capture FILE")
         path = Path(options.board.capture)
         link = ReplayLink(read_capture(path))
-        limits = _where(plan.target, options)[2] if options.board.board is not None else None
-        with Session(link.open, clock=link, limits=limits) as session:
+        board = _board(plan.target, options)
+        with Session(link.open, clock=link, limits=board.limits, mode=board.mode) as session:
             return _measured(session, plan, options, self.name, path)
 
 
-def _where(target: Target, options: RunOptions) -> tuple[str, int | None, Limits | None]:
-    """Port, rate and time limits of the board that was asked for."""
+def _board(target: Target, options: RunOptions) -> Board:
+    """The board that was asked for; an unknown one has the usual limits.  Raises ConfigError."""
     asked = options.board
     if asked.board is not None:
         board = get_board(load_boards(), asked.board)
@@ -73,10 +75,10 @@ def _where(target: Target, options: RunOptions) -> tuple[str, int | None, Limits
             raise ConfigError(
                 f"board {asked.board} is a {board.platform}; asked for {target.id}", hint=f"--platform {board.platform}"
             )
-        return resolve_port(asked.board, board), asked.baud or board.baud, board.limits
-    if asked.port is None:
+        return board
+    if asked.port is None and asked.capture is None:
         raise ConfigError("the serial backend needs a board", hint="--port /dev/ttyACM0, or --board ID of boards.toml")
-    return asked.port, asked.baud, None
+    return Board(platform=target.id, port=asked.port or asked.capture)
 
 
 def _measured(session: Session, plan: Plan, options: RunOptions, backend: str, capture: Path) -> Run:

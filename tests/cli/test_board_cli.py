@@ -1,0 +1,112 @@
+"""``hil board emulate`` and ``hil bench`` over its port, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hil.board.codec import encode_command
+from hil.cli.main import main
+
+HIL = [sys.executable, "-m", "hil"]
+
+
+@contextmanager
+def emulated(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, object]]]:
+    command = [*HIL, "board", "emulate", "max78000", "--engine", "python", "--json", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_a_board_on_a_pty_is_benchmarked_and_goes_with_ctrl_c(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "board"
+    with emulated("--pty", str(path)) as (process, facts):
+        assert facts["port"] == str(path) and facts["network"] == "digits"
+        out = tmp_path / "out"
+        arguments = ["bench", "zoo:digits", "-p", "max78000", "--backend", "serial", "--port", str(path)]
+        assert main([*arguments, "--out", str(out)]) == 0
+        assert "outputs equal the reference interpreter's, byte for byte: digits" in capsys.readouterr().out
+        (capture,) = (out / "captures").glob("*.jsonl")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert not path.is_symlink()
+    arguments = ["bench", "zoo:digits", "-p", "max78000", "--backend", "replay", "--capture", str(capture), "--json"]
+    assert main(arguments) == 0
+    (again,) = json.loads(capsys.readouterr().out)["runs"]
+    (record,) = (out / "records").glob("*.json")
+    (first,) = json.loads(record.read_text())["runs"]
+    for run in (first, again):
+        run.pop("backend")
+        run["provenance"].pop("request_hash")
+    assert again == first
+
+
+def test_a_board_on_tcp_answers_any_program() -> None:
+    with (
+        emulated("--tcp", "0", "--network", "zoo:kws") as (_, facts),
+        socket.create_connection(("127.0.0.1", int(str(facts["port"]).rpartition(":")[2])), timeout=30) as link,
+    ):
+        link.sendall(encode_command("profile"))
+        text = b""
+        while b"m-model-[kws]\r\nm-ready\r\n" not in text:
+            data = link.recv(4096)
+            assert data
+            text += data
+    assert text.startswith(b"m-timestamp-mode-performance\r\nm-init-done\r\nm-ready\r\n")
+
+
+def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
+    path = tmp_path / "board"
+    with emulated("--pty", str(path)) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert not path.is_symlink()
+
+
+def test_a_killed_one_leaves_no_link(tmp_path: Path) -> None:
+    path = tmp_path / "board"
+    with emulated("--pty", str(path)) as (process, _):
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 20
+    while path.is_symlink():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        (["board", "emulate", "max7800"], "did you mean 'max7800", 2),
+        (["board", "emulate", "max78000,max78002"], "one platform that runs one network", 2),
+        (["board", "emulate", "f28p55x"], "no firmware image for qemu and a c28x core", 3),
+        (["bench", "zoo:ic", "-p", "max78000", "--backend", "serial"], "--port /dev/ttyACM0", 2),
+        (["bench", "zoo:ic", "-p", "max78000", "--backend", "serial", "--port", "/dev/null0"], "/dev/null0", 4),
+        (["bench", "zoo:ic", "-p", "max78000", "--backend", "replay"], "--capture FILE", 2),
+        (["bench", "zoo:ic", "-p", "max78000", "--backend", "qmeu"], "did you mean 'qemu'?", 2),
+        (["bench", "zoo:ic", "-p", "ndp120", "--backend", "qemu"], "hifi3", 3),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    arguments: list[str], words: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+    assert words in capsys.readouterr().err
