@@ -24,11 +24,13 @@ LAYERS = (
     {"sim"},
     {"board"},
     {"emulator"},
+    {"meter"},
     {"backend"},
     {"bench"},
     {"calibrate"},
+    {"compare", "analyze"},
     {"report"},
-    {"cli", "__main__"},
+    {"cli", "robot", "__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
