@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hil.backend.base import BACKEND_NAMES, Backend, BoardOptions, RunOptions, make_backend
+from hil.backend.base import BACKEND_NAMES, Backend, BoardOptions, RunOptions, Surroundings, make_backend
 from hil.backend.run import Run, RunFile
 
-__all__ = ["BACKEND_NAMES", "Backend", "BoardOptions", "Run", "RunFile", "RunOptions", "make_backend"]
+__all__ = ["BACKEND_NAMES", "Backend", "BoardOptions", "Run", "RunFile", "RunOptions", "Surroundings", "make_backend"]

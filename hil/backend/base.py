@@ -65,47 +65,53 @@ class Backend(Protocol):
         ...
 
 
-def make_backend(name: str, captures: Path | None = None) -> Backend:
-    """The backend of that name.  ``captures``: the folder for raw captures; None for the user's cache folder.
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around a backend, and decides no figure: the folder for raw captures (None: the user's cache folder), and
+    the user's own platform folders."""
 
-    Raises ConfigError for one that does not exist.
-    """
+    captures: Path | None = None
+    platform_path: tuple[Path, ...] = ()
+
+
+def make_backend(name: str, around: Surroundings | None = None) -> Backend:
+    """The backend of that name.  Raises ConfigError for one that does not exist."""
     if name not in _BACKENDS:
         raise ConfigError(f"no backend '{name}'", hint=did_you_mean(name, _BACKENDS))
-    return _BACKENDS[name](captures)
+    return _BACKENDS[name](around or Surroundings())
 
 
-def _analytic(captures: Path | None) -> Backend:
+def _analytic(around: Surroundings) -> Backend:
     from hil.backend.analytic import AnalyticBackend
 
     return AnalyticBackend()
 
 
-def _qemu(captures: Path | None) -> Backend:
+def _qemu(around: Surroundings) -> Backend:
     from hil.backend.emulated import EmulatedBackend
 
-    return EmulatedBackend("qemu", captures)
+    return EmulatedBackend("qemu", around)
 
 
-def _renode(captures: Path | None) -> Backend:
+def _renode(around: Surroundings) -> Backend:
     from hil.backend.emulated import EmulatedBackend
 
-    return EmulatedBackend("renode", captures)
+    return EmulatedBackend("renode", around)
 
 
-def _serial(captures: Path | None) -> Backend:
+def _serial(around: Surroundings) -> Backend:
     from hil.backend.serial import SerialBackend
 
-    return SerialBackend(captures)
+    return SerialBackend(around)
 
 
-def _replay(captures: Path | None) -> Backend:
+def _replay(around: Surroundings) -> Backend:
     from hil.backend.serial import ReplayBackend
 
-    return ReplayBackend()
+    return ReplayBackend(around)
 
 
-_BACKENDS: dict[str, Callable[[Path | None], Backend]] = {
+_BACKENDS: dict[str, Callable[[Surroundings], Backend]] = {
     "analytic": _analytic,
     "qemu": _qemu,
     "renode": _renode,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hil.backend.analytic import predicted_figures
 from hil.backend.assemble import Figures, Predicted, assemble, make_model
-from hil.backend.base import RunOptions
+from hil.backend.base import RunOptions, Surroundings
 from hil.backend.observe import Observation, observe
 from hil.backend.run import PhaseFigures, Run
 from hil.backend.timed import around, log_sigma, sums, timed
@@ -37,13 +37,13 @@ _LIMITS = Limits(open_s=30.0, boot_s=30.0, handshake_s=60.0, answer_s=30.0, run_
 
 
 class EmulatedBackend:
-    """Runs plans on emulated boards, one after the other.  ``captures``: where the raw bytes of sessions are kept."""
+    """Runs plans on emulated boards, one after the other."""
 
     batched = False
 
-    def __init__(self, engine: str, captures: Path | None = None) -> None:
+    def __init__(self, engine: str, around: Surroundings | None = None) -> None:
         self.name = engine
-        self._captures = captures
+        self._around = around or Surroundings()
 
     def fingerprint(self, target: Target, options: RunOptions) -> str:
         parts = [make_model(target, options).digest, image_for(target, self.name).hash, instruction_table()]
@@ -57,9 +57,17 @@ class EmulatedBackend:
 
     def _run(self, plan: Plan, index: int, predicted: Predicted, options: RunOptions) -> Run:
         with Workspace() as space:
-            board = EmulatedBoard(plan, self.name, space, predicted.model, predicted.prediction, index)
+            board = EmulatedBoard(
+                plan,
+                self.name,
+                space,
+                predicted.model,
+                predicted.prediction,
+                index,
+                platform_path=self._around.platform_path,
+            )
             name = f"{plan.network.name}--{plan.target.id}"
-            path = new_capture_path(name, self._captures)
+            path = new_capture_path(name, self._around.captures)
             try:
                 capture = Capture(path, port=board.url, baud=0)
                 with Session(lambda: open_link(board.url), capture=capture, limits=_LIMITS) as session:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hil.backend.analytic import predicted_figures
 from hil.backend.assemble import Figures, Predicted, assemble, make_model
-from hil.backend.base import RunOptions
+from hil.backend.base import RunOptions, Surroundings
 from hil.backend.emulated import emulated_figures
 from hil.backend.observe import LAP_RESOLUTION_S, Observation, is_emulated, observe
 from hil.backend.run import Fidelity, PhaseFigures, Run
@@ -26,8 +26,8 @@ class SerialBackend:
     name = "serial"
     batched = False
 
-    def __init__(self, captures: Path | None = None) -> None:
-        self._captures = captures
+    def __init__(self, around: Surroundings | None = None) -> None:
+        self._around = around or Surroundings()
 
     def fingerprint(self, target: Target, options: RunOptions) -> str:
         return make_model(target, options).digest
@@ -36,8 +36,8 @@ class SerialBackend:
         return [self._run(plan, options) for plan in plans]
 
     def _run(self, plan: Plan, options: RunOptions) -> Run:
-        board = _board(plan.target, options)
-        path = new_capture_path(f"{plan.network.name}--{plan.target.id}", self._captures)
+        board = _board(plan.target, options, self._around)
+        path = new_capture_path(f"{plan.network.name}--{plan.target.id}", self._around.captures)
         port = resolve_port(options.board.board or "at the port", board)
         baud = options.board.baud or board.baud
         with open_session(port, baud, capture_path=path, limits=board.limits, mode=board.mode) as session:
@@ -50,6 +50,9 @@ class ReplayBackend:
     name = "replay"
     batched = False
 
+    def __init__(self, around: Surroundings | None = None) -> None:
+        self._around = around or Surroundings()
+
     def fingerprint(self, target: Target, options: RunOptions) -> str:
         return make_model(target, options).digest
 
@@ -61,16 +64,16 @@ class ReplayBackend:
             raise ConfigError("replay needs the capture of a run", hint="--capture FILE")
         path = Path(options.board.capture)
         link = ReplayLink(read_capture(path))
-        board = _board(plan.target, options)
+        board = _board(plan.target, options, self._around)
         with Session(link.open, clock=link, limits=board.limits, mode=board.mode) as session:
             return _measured(session, plan, options, self.name, path)
 
 
-def _board(target: Target, options: RunOptions) -> Board:
+def _board(target: Target, options: RunOptions, around: Surroundings) -> Board:
     """The board that was asked for; an unknown one has the usual limits.  Raises ConfigError."""
     asked = options.board
     if asked.board is not None:
-        board = get_board(load_boards(), asked.board)
+        board = get_board(load_boards(None, around.platform_path), asked.board)
         if board.platform != target.id:
             raise ConfigError(
                 f"board {asked.board} is a {board.platform}; asked for {target.id}", hint=f"--platform {board.platform}"

@@ -89,12 +89,13 @@ def _count(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    from hil.backend import make_backend
+    from hil.backend import Surroundings, make_backend
     from hil.bench import Bench, Store, to_json
     from hil.report.page import write_page
     from hil.report.tables import print_duty, print_failures, print_runs, print_throughput, say
 
-    backend = make_backend(args.backend, args.out / "captures" if args.out is not None else None)
+    captures = args.out / "captures" if args.out is not None else None
+    backend = make_backend(args.backend, Surroundings(captures, tuple(args.platform_path)))
     options = _options(args)
     networks = load_networks(args.networks)
     targets = load_targets(args.platform, args.operating_point, args.overrides, args.platform_path)

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     plan = make_plan(networks[0], targets[0], vela_cache=cache_dir())
     signal.signal(signal.SIGTERM, _stop)
     with Workspace() as space:
-        board = EmulatedBoard.of_plan(plan, args.engine, space, port=args.tcp or 0)
+        board = EmulatedBoard.of_plan(plan, args.engine, space, args.tcp or 0, args.platform_path)
         try:
             if args.tcp is not None:
                 _announce(args, board, board.url)

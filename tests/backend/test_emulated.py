@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hil import zoo
-from hil.backend import BoardOptions, RunOptions, make_backend
+from hil.backend import BoardOptions, RunOptions, Surroundings, make_backend
 from hil.backend.analytic import AnalyticBackend
 from hil.backend.emulated import EmulatedBackend
 from hil.backend.run import Run
@@ -31,7 +31,7 @@ OPTIONS = RunOptions()
 
 def run(network: str, platform: str, folder: Path, options: RunOptions = OPTIONS) -> Run:
     need_qemu(platform)
-    (found,) = EmulatedBackend("qemu", folder).run([plan_of(network, platform)], options)
+    (found,) = EmulatedBackend("qemu", Surroundings(folder)).run([plan_of(network, platform)], options)
     return found
 
 
@@ -108,7 +108,7 @@ def test_a_slower_clock_takes_proportionally_longer(tmp_path: Path) -> None:
     results = []
     for clock in ("280MHz", "140MHz"):
         target = make_target(load_platform("stm32h7a3"), None, {"host.clock_hz": clock})
-        results += EmulatedBackend("qemu", tmp_path).run([make_plan(zoo.load("kws"), target)], OPTIONS)
+        results += EmulatedBackend("qemu", Surroundings(tmp_path)).run([make_plan(zoo.load("kws"), target)], OPTIONS)
     fast, slow = (found.phases["inference"].latency_s.mean for found in results)
     assert slow / fast == pytest.approx(2.0, rel=1e-5)
 

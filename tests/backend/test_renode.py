@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.backend import RunOptions
+from hil.backend import RunOptions, Surroundings
 from hil.backend.emulated import EmulatedBackend
 from hil.emulator.images import images
 from hil.emulator.renode import find_renode
@@ -29,7 +29,7 @@ def renode() -> None:
 def test_outputs_equal_litert_and_times_equal_qemus(platform: str, tmp_path: Path) -> None:
     """Both engines execute the same instructions; Renode's speed is whole millions of them per second."""
     plan = plan_of("kws", platform)
-    (found,) = EmulatedBackend("renode", tmp_path).run([plan], RunOptions())
+    (found,) = EmulatedBackend("renode", Surroundings(tmp_path)).run([plan], RunOptions())
     assert found.outputs is not None and found.outputs.equal
-    (other,) = EmulatedBackend("qemu", tmp_path).run([plan], RunOptions())
+    (other,) = EmulatedBackend("qemu", Surroundings(tmp_path)).run([plan], RunOptions())
     assert found.phases["inference"].latency_s.mean == pytest.approx(other.phases["inference"].latency_s.mean, rel=1e-3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hil import zoo
-from hil.backend import BoardOptions, RunOptions
+from hil.backend import BoardOptions, RunOptions, Surroundings
 from hil.backend.analytic import AnalyticBackend
 from hil.backend.observe import random_input
 from hil.backend.run import Run
@@ -100,7 +100,7 @@ def serve(plan: Plan, *, wrong: bool = False) -> DutServer:
 
 def measure(plan: Plan, url: str, folder: Path, repeat: int = 1, **options: object) -> Run:
     board = BoardOptions(port=url, **options)  # type: ignore[arg-type]
-    (run,) = SerialBackend(folder).run([plan], RunOptions(repeat=repeat, board=board))
+    (run,) = SerialBackend(Surroundings(folder)).run([plan], RunOptions(repeat=repeat, board=board))
     return run
 
 
@@ -245,10 +245,12 @@ def test_the_board_map_finds_the_board(
     boards = tmp_path / "boards.toml"
     boards.write_text(f'[boards.desk]\nplatform = "max78000"\nport = "{python_board.url}"\n')
     monkeypatch.setenv("HIL_BOARDS", str(boards))
-    (run,) = SerialBackend(tmp_path).run([plan], RunOptions(board=BoardOptions(board="desk")))
+    (run,) = SerialBackend(Surroundings(tmp_path)).run([plan], RunOptions(board=BoardOptions(board="desk")))
     assert run.platform == "max78000"
     with pytest.raises(ConfigError, match="board desk is a max78000; asked for max78002"):
-        SerialBackend(tmp_path).run([plan_of("ic", "max78002")], RunOptions(board=BoardOptions(board="desk")))
+        SerialBackend(Surroundings(tmp_path)).run(
+            [plan_of("ic", "max78002")], RunOptions(board=BoardOptions(board="desk"))
+        )
 
 
 def test_a_data_set_of_ones_own(plan: Plan, python_board: EmulatedBoard, tmp_path: Path) -> None:
