@@ -12,7 +12,7 @@ from typing import Any
 from hil import __version__
 from hil.backend import Backend, Run, RunOptions
 from hil.bench.store import Store
-from hil.errors import HilError, UnavailableError
+from hil.errors import HilError, LinkError, UnavailableError
 from hil.network import Network
 from hil.plan import Plan, make_plan
 from hil.plan.vela import available, compile_many
@@ -98,7 +98,10 @@ class Bench:
         if progress is not None:
             progress(total, total, "done")
         if store is not None:
-            store.finish(asked, runs, [(network, platform, error.message) for network, platform, error in failures])
+            # What the environment or a device lacked may be there the next time: the same command goes on then.
+            passing = any(isinstance(error, (UnavailableError, LinkError)) for _, _, error in failures)
+            told = [(network, platform, error.message) for network, platform, error in failures]
+            store.finish(asked, runs, told, complete=not passing)
         return BenchResult(tuple(runs), tuple(failures), resumed)
 
     def request(self) -> dict[str, Any]:

@@ -85,11 +85,22 @@ class Store:
         self._write_manifest(asked, complete=False)
         return same and manifest is not None and not manifest.get("complete", False)
 
-    def finish(self, asked: dict[str, Any], runs: Sequence[Run], failures: Sequence[tuple[str, str, str]] = ()) -> None:
+    def finish(
+        self,
+        asked: dict[str, Any],
+        runs: Sequence[Run],
+        failures: Sequence[tuple[str, str, str]] = (),
+        *,
+        complete: bool = True,
+    ) -> None:
         """Write the flat tables, remove records that this bench replaced, and mark it as complete.
 
-        ``failures`` (network, platform, what went wrong) are kept beside the request.
+        ``failures`` (network, platform, what went wrong) are kept beside the request; so are earlier records of these
+        pairs: a cable that was pulled takes no measurement away.  ``complete`` false: the same bench resumes.
         """
+        failed = {(network, platform) for network, platform, _ in failures}
+        earlier = [run for run in self.readable() if (run.network, run.platform) in failed]
+        runs = [*runs, *earlier]
         write_atomic(self.folder / "runs.csv", _csv(_RUN_COLUMNS, (_run_row(run) for run in runs)))
         rows = [row for run in runs for row in _phase_rows(run)]
         write_atomic(self.folder / "phases.csv", _csv(_PHASE_COLUMNS, rows))
@@ -101,7 +112,7 @@ class Store:
                     old.unlink()
         except OSError as error:
             raise unwritable(self.folder, error) from error
-        self._write_manifest(asked, complete=True, failures=failures)
+        self._write_manifest(asked, complete=complete, failures=failures)
 
     @property
     def complete(self) -> bool:

@@ -78,8 +78,7 @@ class SerialLink:
 
     def write(self, data: bytes) -> None:
         try:
-            self._port.write(data)
-            self._port.flush()
+            self._port.write(data)  # and no flush: it has no deadline, and hangs on a USB board that hangs
         except (OSError, TypeError) as error:
             raise LinkLost(f"{self.name}: lost while writing: {_reason(error)}") from error
 

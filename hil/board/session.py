@@ -166,6 +166,7 @@ class Session:
         self._verify_input: bool | None = None
         self._loaded = False  # the board holds our input, as far as we know
         self._board_us = 0  # the last lap: an earlier one after it means that the board restarted
+        self._expected_s = 0.0
         self._last: InferResult | None = None
         self._last_in_doubt = False
 
@@ -201,8 +202,11 @@ class Session:
         self._input, self._verify_input, self._loaded = data, verify, False
         self._step("load", f"db load {len(data)}", self._load)
 
-    def infer(self, inferences: int = 1, warmups: int = 0) -> InferResult:
-        """N inferences on the loaded input; it is loaded again where the board may have lost it."""
+    def infer(self, inferences: int = 1, warmups: int = 0, expected_s: float = 0.0) -> InferResult:
+        """N inferences on the loaded input; it is loaded again where the board may have lost it.
+
+        ``expected_s``: how long they should take; ``limits.run_s`` comes on top of twice that.
+        """
         if inferences < 1 or warmups < 0:
             raise LinkError(f"infer {inferences} {warmups}: needs at least 1 inference and 0 warm-ups")
         self._last = None
@@ -212,6 +216,7 @@ class Session:
                 self._load()
             return self._infer(inferences, warmups)
 
+        self._expected_s = expected_s
         before = self.stats.retries
         found = self._step("run", f"infer {inferences} {warmups}", action)
         attempts = 1 + self.stats.retries - before
@@ -471,7 +476,8 @@ class Session:
         return first
 
     def _infer_once(self, inferences: int, warmups: int) -> Inference:
-        lines = self._ask(("infer", str(inferences), str(warmups)), closing=codec.InferDone)
+        deadline = Deadline.after(self._clock, self._limits.run_s + 2 * self._expected_s)
+        lines = self._ask(("infer", str(inferences), str(warmups)), deadline=deadline, closing=codec.InferDone)
         found = answers.inference(lines, inferences, warmups, laps=self._laps)
         if found.start_us is not None and found.start_us < self._board_us:
             self._board_us = 0

@@ -6,6 +6,7 @@ import argparse
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             if args.tcp is not None:
                 _announce(args, board, board.url)
                 while board.ended() is None:
-                    signal.sigtimedwait([], _POLL_S)
+                    time.sleep(_POLL_S)
             else:
                 bridge = PtyBridge(args.pty or space.path / "port", board.url, space)
                 try:

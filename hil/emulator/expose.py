@@ -25,6 +25,7 @@ class DutServer:
         self._listener = listen(port)
         self.url = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
         self._wake, self._waker = socket.socketpair()
+        self._client: socket.socket | None = None
         self._thread = threading.Thread(target=self._loop, name="python board", daemon=True)
         self._thread.start()
 
@@ -33,6 +34,7 @@ class DutServer:
 
     def close(self) -> None:
         self._waker.close()
+        _hang_up(self._client)  # it may not read what is being sent to it
         self._thread.join()
         self._listener.close()
         self._wake.close()
@@ -40,7 +42,8 @@ class DutServer:
     def _loop(self) -> None:
         while self._ready(self._listener):
             client, _ = self._listener.accept()
-            with client, contextlib.suppress(ConnectionError):
+            self._client = client
+            with client, contextlib.suppress(OSError):
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 client.sendall(self._dut.boot())
                 while self._ready(client) and (data := client.recv(_PIECE_BYTES)):
@@ -93,6 +96,7 @@ class PtyBridge:
     def close(self) -> None:
         self.path.unlink(missing_ok=True)
         os.close(self._waker)
+        _hang_up(self._board)
         self._thread.join()
         os.close(self._wake)
         self._close_ends()
@@ -104,7 +108,7 @@ class PtyBridge:
 
     def _loop(self) -> None:
         board = self._board.fileno()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             while ready := self._select([self._master, board], []):
                 if self._master in ready:
                     self._board.sendall(os.read(self._master, _PIECE_BYTES))
@@ -121,6 +125,13 @@ class PtyBridge:
         """Descriptors that are ready; none when the bridge closes."""
         readable, writable, _ = select.select([*sources, self._wake], sinks, [])
         return [] if self._wake in readable else [*readable, *writable]
+
+
+def _hang_up(connection: socket.socket | None) -> None:
+    """End a connection that another thread may be blocked on."""
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def listen(port: int) -> socket.socket:

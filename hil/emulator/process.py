@@ -88,14 +88,20 @@ class Workspace:
         self.path = Path(tempfile.mkdtemp(prefix="hil-board-"))
         self._adopted: list[Path] = []
         self._children: list[Child] = []
-        self._guard = subprocess.Popen(
-            ["sh", "-c", _GUARD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            bufsize=0,
-        )
+        try:
+            self._guard = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise UnavailableError(
+                f"/bin/sh cannot be started: {error.strerror or error}", hint="emulated boards need a shell"
+            ) from error
         self._tell_guard(f"rm {self.path}")
 
     def adopt(self, path: Path) -> None:

@@ -29,7 +29,7 @@ class PythonBoard:
     """
 
     vendor = "hil"
-    profile = "hil python, emulated"
+    profile = "hil python, predicted"
     features = ("phases", "point", "memory", "outputs", "ops", "laps")
 
     def __init__(self, plan: Plan, *, phases_ns: Mapping[str, int], op_ns: Sequence[int]) -> None:
