@@ -108,7 +108,7 @@ def _serial(around: Surroundings) -> Backend:
 def _replay(around: Surroundings) -> Backend:
     from hil.backend.serial import ReplayBackend
 
-    return ReplayBackend(around)
+    return ReplayBackend()
 
 
 _BACKENDS: dict[str, Callable[[Surroundings], Backend]] = {

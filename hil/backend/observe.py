@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hil import zoo
 from hil.backend.base import BoardOptions
@@ -57,41 +58,58 @@ def observe(session: Session, plan: Plan, options: BoardOptions, repeat: int) ->
     identity = session.identity
     if identity is None:
         raise LinkError("the session is not connected", hint="connect() first")
-    notes = _check_identity(session, identity, plan)
     network = plan.network
+    samples = data_set(network, options.data_set) if options.data_set is not None else None
+    reference = _reference(network)
+    notes = _check_identity(session, identity, plan)
     data = random_input(network, options.seed)
-    session.load(data)
-    warmups = options.warmups if options.warmups is not None else 0 if is_emulated(identity) else REAL_WARMUPS
-    inferences = _inferences(session, options, repeat, warmups)
-    samples: dict[str, list[float]] = {}
+    session.load(data, verify=True)
+    warmups = options.warmups if options.warmups is not None else 0 if kind_of(identity) else REAL_WARMUPS
+    inferences, expected_s = _inferences(session, options, repeat, warmups)
+    times: dict[str, list[float]] = {}
     for _ in range(options.windows):
-        result = session.infer(inferences, warmups)
-        times = {time.name: time.ns * 1e-9 / time.count for time in _phases(session, identity) if time.count}
+        result = session.infer(inferences, warmups, expected_s)
+        phases = {time.name: time.ns * 1e-9 / time.count for time in _phases(session, identity) if time.count}
         if result.latency_s is not None:
-            times.setdefault("inference", result.latency_s)
-        for phase, seconds in times.items():
-            samples.setdefault(phase, []).append(seconds)
-    if "inference" not in samples:
+            phases.setdefault("inference", result.latency_s)
+        for phase, seconds in phases.items():
+            times.setdefault(phase, []).append(seconds)
+    if "inference" not in times:
         raise LinkError("the board gave no times", hint="set it to performance mode: it is in energy mode")
     op_s: dict[int, float] = {}
     for op in _ops(session, identity):  # an op may be several steps of the firmware
         op_s[op.index] = op_s.get(op.index, 0.0) + op.ns * 1e-9 / inferences
-    outputs = _outputs(session, identity, network, data, options.seed, result.results)
-    accuracy = _accuracy(session, identity, network, options.data_set) if options.data_set is not None else None
+    outputs = None
+    if reference is not None:
+        outputs = _outputs(session, identity, reference, data, options.seed, result.results)
+    accuracy = None
+    if samples is not None and options.data_set is not None:
+        if reference is None:
+            raise NetworkError(f"{network.name}: no reference to compare predictions with", hint="give a .tflite")
+        accuracy = _accuracy(session, identity, reference, options.data_set, *samples)
+    board = _board(session, identity, warmups, inferences, options.windows)
+    if board.passed_on_retry:
+        notes += (f"passed on retry: {'; '.join(board.attempts) or 'the link was not clean'}",)
     return Observation(
         identity,
-        {phase: tuple(values) for phase, values in samples.items()},
+        {phase: tuple(values) for phase, values in times.items()},
         op_s,
         outputs,
         accuracy,
-        _board(session, identity, warmups, inferences, options.windows),
+        board,
         notes,
     )
 
 
-def is_emulated(identity: Identity) -> bool:
-    """Boards of hil that live in virtual time say so in their profile (docs/protocol.md)."""
-    return identity.firmware.startswith("hil ") and identity.firmware.endswith(", emulated")
+def kind_of(identity: Identity) -> Literal["emulated", "predicted"] | None:
+    """Boards of hil that live in virtual time say so in their profile (docs/protocol.md): ``emulated`` executes the
+    network, ``predicted`` has its times from the cost model.  None: a board in real time."""
+    if not identity.firmware.startswith("hil "):
+        return None
+    for kind in ("emulated", "predicted"):
+        if identity.firmware.endswith(f", {kind}"):
+            return kind
+    return None
 
 
 def random_input(network: Network, seed: int) -> bytes:
@@ -118,14 +136,15 @@ def _check_identity(session: Session, identity: Identity, plan: Plan) -> tuple[s
     return ()
 
 
-def _inferences(session: Session, options: BoardOptions, repeat: int, warmups: int) -> int:
-    """How many inferences make a window."""
+def _inferences(session: Session, options: BoardOptions, repeat: int, warmups: int) -> tuple[int, float]:
+    """How many inferences make a window, and how long it should take with its warm-ups (0: unknown)."""
     if options.window_s is None:
-        return repeat
+        return repeat, 0.0
     latency_s = session.infer(1, warmups).latency_s
     if not latency_s:
-        return repeat
-    return max(repeat, math.ceil(1.05 * options.window_s / latency_s))
+        return repeat, 0.0
+    inferences = max(repeat, math.ceil(1.05 * options.window_s / latency_s))
+    return inferences, latency_s * (inferences + warmups)
 
 
 def _phases(session: Session, identity: Identity) -> Sequence[PhaseTime]:
@@ -137,18 +156,21 @@ def _ops(session: Session, identity: Identity) -> Sequence[OpTime]:
 
 
 def _outputs(
-    session: Session, identity: Identity, network: Network, data: bytes, seed: int, results: Sequence[float]
-) -> OutputFigures | None:
-    """The outputs against the reference interpreter's: bytes where the board gives them, else the printed results."""
-    reference = _reference(network)
-    if reference is None:
-        return None
-    expected = reference.run(_split(network, data))
+    session: Session, identity: Identity, reference: Reference, data: bytes, seed: int, results: Sequence[float]
+) -> OutputFigures:
+    """The outputs against the reference interpreter's: bytes where the board gives them, else the printed results.
+
+    Raises ConfigError where the board prints another number of results than the network has.
+    """
+    expected = reference.run(reference.split(data))
     if "outputs" not in identity.features:
-        shown = [round(value, 3) for value in _real(network, expected)]
-        equal = len(shown) == len(results) and all(
-            abs(one - other) <= _RESULT_TOLERANCE for one, other in zip(shown, results, strict=True)
-        )
+        shown = [round(value, 3) for value in reference.real(expected)]
+        if len(shown) != len(results):
+            raise ConfigError(
+                f"the board prints {len(results)} results; {reference.name} has {len(shown)}",
+                hint="it runs another network: ask for that",
+            )
+        equal = all(abs(one - other) <= _RESULT_TOLERANCE for one, other in zip(shown, results, strict=True))
         return OutputFigures(results_equal=equal, input_seed=seed)
     found = session.outputs([len(part) for part in expected])
     different = sum(a != b for a, b in zip(b"".join(found), b"".join(expected), strict=True))
@@ -171,44 +193,27 @@ def _reference(network: Network) -> Reference | None:
         return None
 
 
-def _split(network: Network, data: bytes) -> list[bytes]:
-    parts, start = [], 0
-    for index in network.inputs:
-        size = network.tensors[index].size_bytes
-        parts.append(data[start : start + size])
-        start += size
-    return parts
+def _accuracy(
+    session: Session,
+    identity: Identity,
+    reference: Reference,
+    name: str,
+    inputs: NDArray[np.generic],
+    labels: NDArray[np.generic],
+) -> Accuracy:
+    """Every sample of a data set on the board: predictions against labels and against the reference interpreter.
 
-
-def _real(network: Network, outputs: Sequence[bytes]) -> list[float]:
-    """Output values as the firmware prints them: dequantized, in order."""
+    The protocol has no checksum: before a prediction counts as different, the sample is loaded again and read back.
+    """
     import numpy as np
 
-    values: list[float] = []
-    for index, data in zip(network.outputs, outputs, strict=True):
-        quantization = network.tensors[index].quantization
-        scale = np.float32(quantization.scales[0] if quantization else 1.0)
-        zero_point = quantization.zero_points[0] if quantization else 0
-        values += [float(scale * np.float32(int(v) - zero_point)) for v in np.frombuffer(data, np.int8)]
-    return values
-
-
-def _accuracy(session: Session, identity: Identity, network: Network, name: str) -> Accuracy:
-    """Every sample of a data set on the board: predictions against labels and against the reference interpreter."""
-    import numpy as np
-
-    inputs, labels = data_set(network, name)
-    reference = _reference(network)
-    if reference is None:
-        raise NetworkError(f"{network.name}: needs weights for a reference", hint="give the .tflite")
     correct = reference_correct = different = 0
     for sample, wanted in zip(inputs, labels, strict=True):
-        session.load(sample.tobytes())
-        results = session.infer(1, 0).results
-        if "outputs" in identity.features:
-            results = tuple(float(value) for part in session.outputs() for value in np.frombuffer(part, np.int8))
-        predicted = int(np.argmax(results))
-        expected = int(np.argmax(np.frombuffer(b"".join(reference.run([sample.tobytes()])), np.int8)))
+        data = sample.tobytes()
+        expected = int(np.argmax(reference.real(reference.run([data]))))
+        predicted = _predict(session, identity, reference, data, verify=None)
+        if predicted != expected:
+            predicted = _predict(session, identity, reference, data, verify=True)
         correct += predicted == int(wanted)
         reference_correct += expected == int(wanted)
         different += predicted != expected
@@ -219,6 +224,17 @@ def _accuracy(session: Session, identity: Identity, network: Network, name: str)
         reference_correct=reference_correct,
         different_predictions=different,
     )
+
+
+def _predict(session: Session, identity: Identity, reference: Reference, data: bytes, *, verify: bool | None) -> int:
+    """The index of the largest output."""
+    import numpy as np
+
+    session.load(data, verify=verify)
+    results: Sequence[float] = session.infer(1, 0).results
+    if "outputs" in identity.features:  # printed results have three decimals only
+        results = reference.real(session.outputs([port.size_bytes for port in reference.outputs]))
+    return int(np.argmax(results))
 
 
 def data_set(network: Network, name: str) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
@@ -243,10 +259,15 @@ def data_set(network: Network, name: str) -> tuple[NDArray[np.generic], NDArray[
         try:
             with np.load(Path(name), allow_pickle=False) as archive:
                 inputs, labels = archive["inputs"], archive["labels"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise ConfigError(
                 f"{name}: not a data set: {error}", hint="digits, or a .npz with the arrays inputs and labels"
             ) from error
+    if inputs.ndim < 2 or len(inputs) == 0 or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ConfigError(
+            f"{name}: inputs of shape {inputs.shape}, labels of shape {labels.shape} and type {labels.dtype};"
+            " expected inputs [N, ...] and whole labels [N]"
+        )
     if inputs.dtype.name != tensor.dtype or inputs[0].nbytes != tensor.size_bytes or len(inputs) != len(labels):
         raise ConfigError(
             f"{name}: samples of {inputs[0].nbytes} bytes of {inputs.dtype.name}, {len(inputs)} of them,"

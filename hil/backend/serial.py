@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from hil.backend.analytic import predicted_figures
 from hil.backend.assemble import Figures, Predicted, assemble, make_model
 from hil.backend.base import RunOptions, Surroundings
-from hil.backend.emulated import emulated_figures
-from hil.backend.observe import LAP_RESOLUTION_S, Observation, is_emulated, observe
+from hil.backend.emulated import virtual_figures
+from hil.backend.observe import LAP_RESOLUTION_S, Observation, kind_of, observe
 from hil.backend.run import Fidelity, PhaseFigures, Run
 from hil.backend.timed import repeated, sums, timed
+from hil.backend.transcript import observe_transcript
 from hil.board.boards import Board, get_board, load_boards, resolve_port
-from hil.board.capture import ReplayLink, new_capture_path, read_capture
-from hil.board.session import Session, open_session
+from hil.board.capture import ReplayLink, is_capture, new_capture_path, read_capture
+from hil.board.session import Limits, Session, open_session
 from hil.errors import ConfigError
 from hil.plan import PHASES, Plan
 from hil.platform import Target
@@ -36,64 +38,77 @@ class SerialBackend:
         return [self._run(plan, options) for plan in plans]
 
     def _run(self, plan: Plan, options: RunOptions) -> Run:
-        board = _board(plan.target, options, self._around)
+        board = self._board(plan.target, options)
         path = new_capture_path(f"{plan.network.name}--{plan.target.id}", self._around.captures)
         port = resolve_port(options.board.board or "at the port", board)
         baud = options.board.baud or board.baud
         with open_session(port, baud, capture_path=path, limits=board.limits, mode=board.mode) as session:
-            return _measured(session, plan, options, self.name, path)
+            session.connect()
+            seen = observe(session, plan, options.board, options.repeat)
+        return _run_of(plan, options, seen, self.name, path, read_capture(path).header.started)
+
+    def _board(self, target: Target, options: RunOptions) -> Board:
+        """The board that was asked for; an unknown one has the usual limits.  Raises ConfigError."""
+        asked = options.board
+        if asked.board is not None:
+            board = get_board(load_boards(None, self._around.platform_path), asked.board)
+            if board.platform != target.id:
+                raise ConfigError(
+                    f"board {asked.board} is a {board.platform}; asked for {target.id}",
+                    hint=f"--platform {board.platform}",
+                )
+            return board
+        if asked.port is None:
+            raise ConfigError(
+                "the serial backend needs a board", hint="--port /dev/ttyACM0, or --board ID of boards.toml"
+            )
+        return Board(platform=target.id, port=asked.port)
 
 
 class ReplayBackend:
-    """Plays the capture of a serial run back: the same plan and options give the same record."""
+    """Plays the capture of a run back: the same plan and options give the same record.
+
+    A log of another runner (text) is read as what it is: the last ``infer`` in it.
+    """
 
     name = "replay"
     batched = False
 
-    def __init__(self, around: Surroundings | None = None) -> None:
-        self._around = around or Surroundings()
-
     def fingerprint(self, target: Target, options: RunOptions) -> str:
-        return make_model(target, options).digest
+        content = hashlib.sha256(_capture_of(options).read_bytes()).hexdigest()
+        return f"{make_model(target, options).digest}-{content[:16]}"
 
     def run(self, plans: Sequence[Plan], options: RunOptions) -> list[Run]:
         return [self._run(plan, options) for plan in plans]
 
     def _run(self, plan: Plan, options: RunOptions) -> Run:
-        if options.board.capture is None:
-            raise ConfigError("replay needs the capture of a run", hint="--capture FILE")
-        path = Path(options.board.capture)
-        link = ReplayLink(read_capture(path))
-        board = _board(plan.target, options, self._around)
-        with Session(link.open, clock=link, limits=board.limits, mode=board.mode) as session:
-            return _measured(session, plan, options, self.name, path)
+        path = _capture_of(options)
+        if not is_capture(path):
+            seen, started = observe_transcript(path, plan)
+            return _run_of(plan, options, seen, self.name, path, started)
+        recording = read_capture(path)
+        link = ReplayLink(recording)
+        with Session(link.open, clock=link, limits=Limits.of(recording.header.limits)) as session:
+            session.connect()
+            seen = observe(session, plan, options.board, options.repeat)
+        return _run_of(plan, options, seen, self.name, path, recording.header.started)
 
 
-def _board(target: Target, options: RunOptions, around: Surroundings) -> Board:
-    """The board that was asked for; an unknown one has the usual limits.  Raises ConfigError."""
-    asked = options.board
-    if asked.board is not None:
-        board = get_board(load_boards(None, around.platform_path), asked.board)
-        if board.platform != target.id:
-            raise ConfigError(
-                f"board {asked.board} is a {board.platform}; asked for {target.id}", hint=f"--platform {board.platform}"
-            )
-        return board
-    if asked.port is None and asked.capture is None:
-        raise ConfigError("the serial backend needs a board", hint="--port /dev/ttyACM0, or --board ID of boards.toml")
-    return Board(platform=target.id, port=asked.port or asked.capture)
+def _capture_of(options: RunOptions) -> Path:
+    if options.board.capture is None:
+        raise ConfigError("replay needs the capture of a run", hint="--capture FILE")
+    path = Path(options.board.capture)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such capture", hint="hil bench --out DIR keeps them in DIR/captures")
+    return path
 
 
-def _measured(session: Session, plan: Plan, options: RunOptions, backend: str, capture: Path) -> Run:
-    session.connect()
-    seen = observe(session, plan, options.board, options.repeat)
+def _run_of(plan: Plan, options: RunOptions, seen: Observation, backend: str, capture: Path, started: str) -> Run:
     predicted = Predicted.of([plan], options)
-    emulated = is_emulated(seen.identity)
-    make = emulated_figures if emulated else measured_figures
+    make = measured_figures if kind_of(seen.identity) is None else virtual_figures
     figures = make(plan, 0, predicted, seen, backend, capture)
     run = assemble(plan, 0, predicted, figures, options)
     # The time of the measurement, not of its replay.
-    started = read_capture(capture).header.started
     return run.model_copy(update={"provenance": run.provenance.model_copy(update={"created": started})})
 
 
@@ -129,6 +144,4 @@ def _caveats(seen: Observation) -> tuple[str, ...]:
         notes.append("the board times inferences only: the total leaves out initialisation, memory I/O and decoding")
     if seen.board.windows == 1:
         notes.append("one window: the interval is the clock's resolution, repeatability is unknown (--windows 5)")
-    if seen.board.passed_on_retry:
-        notes.append(f"passed on retry: {'; '.join(seen.board.attempts) or 'the link was not clean'}")
     return tuple(notes)

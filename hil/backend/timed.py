@@ -58,10 +58,10 @@ def timed(
 def sums(
     phases: Mapping[str, PhaseFigures],
     predicted: Mapping[str, PhaseFigures],
-    fidelity: Fidelity,
+    fidelity: Fidelity | None,
     scatter: Mapping[str, float] | None = None,
 ) -> dict[str, PhaseFigures]:
-    """Every sum of phases.
+    """Every sum of phases.  ``fidelity``: None for that of the prediction.
 
     ``scatter``: the times rest on the cost model, whose interval of the sum holds; beside it each phase has this
     standard deviation of its logarithm.  None: measured times, which vary independently.
@@ -84,7 +84,7 @@ def sums(
                 list(parts.values()), "energy_above_idle_j", predicted[name].energy_above_idle_j
             ),
             power_w=energy.mean / mean if energy is not None and mean > 0 else None,
-            fidelity=fidelity,
+            fidelity=fidelity or predicted[name].fidelity,
         )
     return found
 

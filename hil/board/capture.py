@@ -10,8 +10,8 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -34,13 +34,17 @@ _OPENED, _FAILED, _LOST_READING, _LOST_WRITING = (
 
 @dataclass(frozen=True)
 class Header:
-    """The first line.  ``t_ns`` of the records count from ``started``."""
+    """The first line.  ``t_ns`` of the records count from ``started``.
+
+    ``limits`` are the session's (``hil.board.session.Limits``): with others a replay could give up elsewhere.
+    """
 
     schema: int
     port: str
     host: str
     baud: int
     started: str
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,15 @@ class Recording:
 class Capture:
     """A capture being written.  Raises LinkError where the file cannot be."""
 
-    def __init__(self, path: Path, *, port: str, baud: int, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        port: str,
+        baud: int,
+        limits: Mapping[str, float] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.path = path
         self._clock = clock or MonotonicClock()
         self._start_s = self._clock.now_s()
@@ -79,7 +91,7 @@ class Capture:
         except OSError as error:
             raise LinkError(f"{path}: cannot be written: {error.strerror}", hint="choose another folder") from error
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._write(asdict(Header(SCHEMA, port, platform.node(), baud, started)))
+        self._write(asdict(Header(SCHEMA, port, platform.node(), baud, started, dict(limits or {}))))
 
     def record(self, direction: Direction, data: bytes = b"", text: str = "") -> None:
         """Append a record with the time of now."""
@@ -156,6 +168,12 @@ def recorded(open_link: Callable[[], Link], capture: Capture) -> Callable[[], Li
     return opener
 
 
+def is_capture(path: Path) -> bool:
+    """Whether the file starts like a capture; a log of another runner is text."""
+    with path.open("rb") as file:
+        return file.read(1) == b"{"
+
+
 def read_capture(path: Path) -> Recording:
     """Read a capture back.  A last line that was cut off is left out; anything else wrong raises LinkError."""
     try:
@@ -183,7 +201,9 @@ def _parse(path: Path, number: int, line: bytes, make: Callable[[Any], Any]) -> 
 def _header(document: Any) -> Header:
     if document["schema"] != SCHEMA:
         raise ValueError
-    return Header(SCHEMA, str(document["port"]), str(document["host"]), int(document["baud"]), str(document["started"]))
+    limits = {str(name): float(value) for name, value in document.get("limits", {}).items()}
+    port, host, started = (str(document[name]) for name in ("port", "host", "started"))
+    return Header(SCHEMA, port, host, int(document["baud"]), started, limits)
 
 
 def _record(document: Any) -> Record:

@@ -9,8 +9,8 @@ Steps that went wrong are repeated whole, a bounded number of times, and every a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -69,6 +69,13 @@ class Limits:
     # How far two sources of the time between the laps may differ: clock reading and truncation, then jitter.
     lap_tolerance_us: int = 2
     lap_tolerance: float = 0.01
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, float]) -> Limits:
+        """The limits of a capture's header; those that it does not name are the usual ones."""
+        known = asdict(cls())
+        found = {name: type(known[name])(value) for name, value in recorded.items() if name in known}
+        return replace(cls(), **found)
 
 
 @dataclass(frozen=True)
@@ -670,7 +677,8 @@ def open_session(
     The capture goes to ``capture_path``, otherwise to a new file in ``hil.board.capture.captures_dir()``.
     """
     rate = baud or codec.BAUD[mode]
-    capture = Capture(capture_path or new_capture_path(port), port=port, baud=rate)
+    limits = limits or Limits()
+    capture = Capture(capture_path or new_capture_path(port), port=port, baud=rate, limits=asdict(limits))
     return Session(lambda: open_link(port, rate), capture=capture, limits=limits, mode=mode, verify=verify)
 
 

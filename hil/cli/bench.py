@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 from hil.cli.common import add_common, add_targets, cache_dir, console, load_networks, load_targets, verb
 
 if TYPE_CHECKING:
-    from hil.backend import RunOptions
+    from collections.abc import Sequence
+
+    from hil.backend import Run, RunOptions
     from hil.bench import Bench, BenchResult, Store
+    from hil.network import Network
+    from hil.platform import Target
 
 _PROGRESS_EVERY_S = 2.0
 
@@ -98,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     backend = make_backend(args.backend, Surroundings(captures, tuple(args.platform_path)))
     options = _options(args)
     networks = load_networks(args.networks)
-    targets = load_targets(args.platform, args.operating_point, args.overrides, args.platform_path)
+    targets = _targets(args)
+    _check_board(args, networks, targets, options)
     bench = Bench(networks, targets, backend, options, cache=cache_dir())
     store = Store(args.out) if args.out is not None else None
     result = _with_progress(bench, store, overwrite=args.overwrite)
@@ -116,7 +121,48 @@ def run(args: argparse.Namespace) -> int:
         if args.out is not None:
             say(out, f"records, tables and report.html: {args.out}")
     print_failures(result.failures, sys.stderr)
-    return max((error.exit_code for _, _, error in result.failures), default=0)
+    failed = max((error.exit_code for _, _, error in result.failures), default=0)
+    return failed or int(any(_disagrees(run) for run in result.runs))
+
+
+def _disagrees(run: Run) -> bool:
+    """Whether an emulated board gave other outputs than the reference, or any board another prediction.
+
+    Single bytes on real boards are no failure: vendors' kernels round otherwise.
+    """
+    other_bytes = run.fidelity == "emulated" and run.outputs is not None and run.outputs.equal is False
+    return other_bytes or (run.accuracy is not None and run.accuracy.different_predictions > 0)
+
+
+def _targets(args: argparse.Namespace) -> list[Target]:
+    """The platforms that were asked for; those of the board where it is an entry of the map."""
+    from hil.board.boards import get_board, load_boards
+
+    platform, point = args.platform, args.operating_point
+    if args.board is not None:
+        board = get_board(load_boards(None, args.platform_path), args.board)
+        platform = board.platform if platform == "all" else platform
+        point = point or board.operating_point
+    return load_targets(platform, point, args.overrides, args.platform_path)
+
+
+def _check_board(
+    args: argparse.Namespace, networks: Sequence[Network], targets: Sequence[Target], options: RunOptions
+) -> None:
+    """Options of boards that the backend does not take, or a board that cannot be all that was asked for."""
+    from hil.backend import BoardOptions
+    from hil.errors import ConfigError
+
+    if args.backend == "analytic" and options.board != BoardOptions():
+        raise ConfigError("the analytic backend has no board", hint="--backend qemu, renode, serial or replay")
+    if args.backend not in ("serial", "replay"):
+        if args.port or args.board or args.capture:
+            raise ConfigError(f"--port, --board and --capture mean nothing to {args.backend}", hint="--backend serial")
+    elif len(networks) != 1 or len(targets) != 1:
+        raise ConfigError(
+            f"a board is one platform that runs one network; asked for {len(targets)} and {len(networks)}",
+            hint="hil bench zoo:ic --platform max78000 --backend serial --port /dev/ttyACM0",
+        )
 
 
 def _options(args: argparse.Namespace) -> RunOptions:

@@ -67,7 +67,7 @@ _PARTS: tuple[tuple[str, str, Callable[[], str | None], str, bool], ...] = (
     (
         "QEMU (RISC-V)",
         "emulated boards with RISC-V cores",
-        lambda: _program("qemu-system-riscv32"),
+        lambda: _program("qemu-system-riscv32") and _program("qemu-system-riscv64"),
         "apt install qemu-system-misc",
         True,
     ),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from hil.board.codec import MemoryUse, OpTime, PhaseTime, Point
 from hil.board.dut import InferOutcome
 from hil.board.errors import BoardFault
-from hil.emulator.program import affine, check_runnable, label
+from hil.emulator.program import check_runnable, label
 from hil.errors import HilError
 from hil.network.reference import Reference
 from hil.network.slice import keeps_state, parse
@@ -67,7 +67,7 @@ class PythonBoard:
         start_ns = self._now_ns + warmups * once
         end_ns = start_ns + inferences * once
         self._now_ns = end_ns + self._phases_ns["output_read"] + self._phases_ns["post_process"]
-        return InferOutcome(start_ns, end_ns, self._results())
+        return InferOutcome(start_ns, end_ns, tuple(self._reference.real(self._outputs)))
 
     def timestamp_ns(self) -> int:
         return self._now_ns
@@ -118,10 +118,7 @@ class PythonBoard:
 
     def _compute(self, runs: int) -> list[bytes]:
         """What the last of so many inferences puts out: without state they are all the same, and one will do."""
-        inputs, start = [], 0
-        for port in self._reference.inputs:
-            inputs.append(self._input[start : start + port.size_bytes])
-            start += port.size_bytes
+        inputs = self._reference.split(self._input)
         try:
             if not self._keeps_state:
                 return self._reference.run(inputs)
@@ -129,14 +126,3 @@ class PythonBoard:
             return [self._reference.run(inputs) for _ in range(runs)][-1]
         except HilError as error:
             raise BoardFault(error.message) from error
-
-    def _results(self) -> tuple[float, ...]:
-        """All outputs as real numbers, one after the other, in single precision as the firmware has them."""
-        import numpy as np
-
-        results: list[float] = []
-        for index, data in zip(self._plan.network.outputs, self._outputs, strict=True):
-            scale, zero_point = affine(self._plan.network, index)
-            values = np.frombuffer(data, np.int8).astype(np.float32) - np.float32(zero_point)
-            results += (np.float32(scale) * values).tolist()
-        return tuple(results)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output as the interpreter has it: tensor number, shape and element type."""
+    """An input or output as the interpreter has it.  Real values are ``scale * (q - zero_point)``."""
 
     tensor: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    scale: float = 1.0
+    zero_point: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -73,13 +75,36 @@ class Reference:
         except (RuntimeError, ValueError) as error:
             raise self._refused("run", error) from error
 
+    def split(self, data: bytes) -> list[bytes]:
+        """The bytes of all inputs, one behind the other, as ``run`` takes them."""
+        parts, start = [], 0
+        for port in self.inputs:
+            parts.append(data[start : start + port.size_bytes])
+            start += port.size_bytes
+        return parts
+
+    def real(self, outputs: Sequence[bytes]) -> list[float]:
+        """Output bytes as real values, one output behind the other: in single precision, as firmware dequantizes them.
+
+        Outputs without quantization are their own values.
+        """
+        import numpy as np
+
+        values: list[float] = []
+        for port, data in zip(self.outputs, outputs, strict=True):
+            raw = np.frombuffer(data, port.dtype).astype(np.float32)
+            values += ((raw - np.float32(port.zero_point)) * np.float32(port.scale)).tolist()
+        return values
+
     def _port(self, detail: dict[str, Any]) -> Port:
         import numpy as np
 
         dtype = np.dtype(detail["dtype"])
         if dtype.hasobject or dtype.kind == "S":
             raise NetworkError(f"{self.name}: tensor {detail['index']} ({detail['name']}) is text; expected numbers")
-        return Port(int(detail["index"]), tuple(int(size) for size in detail["shape"]), dtype)
+        scale, zero_point = detail["quantization"]
+        shape = tuple(int(size) for size in detail["shape"])
+        return Port(int(detail["index"]), shape, dtype, float(scale) or 1.0, int(zero_point))
 
     def _refused(self, what: str, error: Exception) -> NetworkError:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -12,19 +12,25 @@ import pytest
 from hil import zoo
 from hil.backend import BoardOptions, RunOptions, Surroundings
 from hil.backend.analytic import AnalyticBackend
-from hil.backend.observe import random_input
+from hil.backend.observe import observe, random_input
 from hil.backend.run import Run
 from hil.backend.serial import ReplayBackend, SerialBackend
 from hil.backend.timed import repeated
+from hil.board.clock import VirtualClock
 from hil.board.codec import MemoryUse, OpTime, PhaseTime, Point
 from hil.board.dut import Dut, InferOutcome
+from hil.board.faults import FaultSchedule, FaultyLink, Rates
+from hil.board.serve import DutLink
+from hil.board.session import Session
 from hil.cost import CostModel
 from hil.emulator.board import EmulatedBoard
 from hil.emulator.expose import DutServer, PtyBridge
+from hil.emulator.latency import latencies
 from hil.emulator.process import Workspace
+from hil.emulator.python_board import PythonBoard
 from hil.errors import ConfigError, LinkError
 from hil.network.reference import Reference
-from hil.plan import Plan
+from hil.plan import END_TO_END, Plan
 from tests.backend.conftest import plan_of
 
 LATENCY_US = 2345
@@ -51,7 +57,7 @@ class Stranger:
         self._now_ns = 0
 
     def load(self, data: bytes) -> None:
-        self._input = data
+        self._input = data.ljust(self.input_bytes, b"\0")
 
     def infer(self, inferences: int, warmups: int) -> InferOutcome:
         self._now_ns += warmups * LATENCY_US * 1000
@@ -149,7 +155,8 @@ def test_hils_own_board_gives_every_phase_and_the_models_time(
     for phase, figures in run.phases.items():
         assert figures.latency_s.mean == pytest.approx(model.phases[phase].latency_s.mean, abs=1e-9)
     assert set(run.phases) == set(model.phases) - {"boot"}
-    assert run.fidelity == "emulated"  # virtual time is no measurement, whatever the cable
+    assert run.fidelity == model.fidelity  # a prediction is no measurement, whatever the cable
+    assert run.phases["inference"].fidelity == model.phases["inference"].fidelity
     assert run.outputs is not None and run.outputs.equal
 
 
@@ -300,3 +307,93 @@ def test_zoo_names_fit_the_protocol() -> None:
     from hil.emulator.program import label
 
     assert [label(name) for name in zoo.names()] == list(zoo.names())
+
+
+def test_wrong_results_are_of_another_network(plan: Plan, tmp_path: Path) -> None:
+    server = serve(plan)
+    try:
+        with pytest.raises(ConfigError, match="the board prints 10 results; kws has 12"):
+            measure(plan_of("kws", "max78000"), server.url, tmp_path)
+    finally:
+        server.close()
+
+
+LOG = """\
+>>> name%
+m-name-dut-[ACME]
+m-ready
+profile%
+m-profile-[ULPMark for tinyML Firmware V0.0.1]
+m-model-[ic01]
+m-ready
+infer 100 10%
+m-warmup-start-10
+m-warmup-done
+m-infer-start-100
+m-lap-us-1000
+m-lap-us-235500
+m-infer-done
+m-results-[0.1,0.9,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0]
+m-ready
+infer 100 10%
+m-warmup-start-10
+m-warmup-done
+m-infer-start-100
+m-lap-us-300000
+m-lap-us-534700
+m-infer-done
+m-results-[0.1,0.9,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0]
+m-ready
+infer 100 10%
+m-warmup-start-10
+m-warmup-done
+m-infer-st
+"""
+
+
+def test_a_strangers_log_is_a_measurement(plan: Plan, tmp_path: Path) -> None:
+    """Two windows of 234.5 and 234.7 ms for a hundred inferences; the third was cut off."""
+    log = tmp_path / "runner.log"
+    log.write_text(LOG.replace(">>> ", ""))
+    (run,) = ReplayBackend().run([plan], RunOptions(board=BoardOptions(capture=str(log))))
+    assert run.fidelity == "measured"
+    assert run.phases["inference"].samples_s == pytest.approx([2.345e-3, 2.347e-3])
+    assert run.phases["inference"].latency_s.mean == pytest.approx(2.346e-3)
+    assert run.board is not None
+    assert (run.board.name, run.board.model, run.board.inferences, run.board.windows) == ("ACME", "ic01", 100, 2)
+    with pytest.raises(ConfigError, match="10 results; kws has 12"):
+        ReplayBackend().run([plan_of("kws", "max78000")], RunOptions(board=BoardOptions(capture=str(log))))
+
+
+def test_a_log_without_an_inference_is_named(plan: Plan, tmp_path: Path) -> None:
+    log = tmp_path / "runner.log"
+    log.write_text("name%\nm-name-dut-[ACME]\nm-ready\n")
+    with pytest.raises(LinkError, match="no whole infer"):
+        ReplayBackend().run([plan], RunOptions(board=BoardOptions(capture=str(log))))
+
+
+# Per byte, or per line; a benchmark of ic exchanges some 10 KB.
+FAULTS = Rates(flip=3e-5, drop=3e-5, duplicate=5e-4, split=5e-4, stall=5e-4, noise=5e-4, disconnect=1e-4, reboot=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_benchmark_over_a_faulty_cable_is_right_or_named(plan: Plan, seed: int, tmp_path: Path) -> None:
+    """The product's own path, not the session's: what comes through is the truth, bytes and times."""
+    clock = VirtualClock()
+    model, prediction = CostModel(plan.target), CostModel(plan.target).predict([plan])
+    phases = {phase: round(prediction.costs[phase].latency_s.mean[0] * 1e9) for phase in END_TO_END}
+    op_ns = latencies(plan, model, prediction, 0).op_ns
+    link = DutLink(Dut(PythonBoard(plan, phases_ns={str(p): ns for p, ns in phases.items()}, op_ns=op_ns)), clock)
+    ways = FaultSchedule(2 * seed, FAULTS), FaultSchedule(2 * seed + 1, FAULTS)
+    start_s = clock.now_s()
+    session = Session(lambda: FaultyLink(link, *ways, clock, link.reboot), clock=clock)
+    try:
+        session.connect()
+        seen = observe(session, plan, BoardOptions(windows=2), 3)
+    except LinkError:
+        pass
+    else:
+        assert seen.outputs is not None and seen.outputs.equal
+        for phase, samples in seen.phase_samples_s.items():
+            assert samples == pytest.approx([phases[phase] * 1e-9] * 2)
+    assert clock.now_s() - start_s < 600

@@ -23,10 +23,10 @@ from hil.backend import Run, RunOptions, make_backend
 from hil.backend.analytic import AnalyticBackend
 from hil.bench import Bench, Store, to_json
 from hil.bench.store import from_json
-from hil.errors import ConfigError, ResultsError
+from hil.errors import ConfigError, LinkError, ResultsError
 from hil.files import write_atomic
 from hil.plan import Plan
-from hil.platform import load_platform, make_target
+from hil.platform import Target, load_platform, make_target
 
 
 def bench(names: Sequence[str] = ("kws", "digits"), platforms: Sequence[str] = ("max78000", "stm32l4r5")) -> Bench:
@@ -238,9 +238,45 @@ def test_periods_give_average_power_and_battery_life() -> None:
     assert sum(duty.best for duty in run.duty) == 1
 
 
-def test_a_backend_to_come_says_so() -> None:
-    with pytest.raises(ConfigError, match="^the qemu backend is not available yet$"):
-        make_backend("qemu")
+class Broken:
+    """A backend whose board is gone for one of the networks."""
+
+    name = "analytic"  # so that the request is the same
+    batched = False
+
+    def __init__(self, lost: str) -> None:
+        self.lost = lost
+
+    def fingerprint(self, target: Target, options: RunOptions) -> str:
+        return "other"
+
+    def run(self, plans: Sequence[Plan], options: RunOptions) -> list[Run]:
+        if plans[0].network.name == self.lost:
+            raise LinkError("the cable was pulled")
+        return AnalyticBackend().run(plans, options)
+
+
+def test_a_pulled_cable_takes_no_earlier_record_away(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    bench(["kws", "ic"], ["max78000"]).run(store)
+    again = bench(["kws", "ic"], ["max78000"])
+    again.backend = Broken("kws")
+    result = again.run(store)
+    assert [failure[0] for failure in result.failures] == ["kws"]
+    assert {run.network for run in store.load()} == {"kws", "ic"}
+    with (tmp_path / "runs.csv").open() as file:
+        assert {row["network"] for row in csv.DictReader(file)} == {"kws", "ic"}
+    assert not store.complete  # the same command goes on when the cable is back
+
+
+def test_one_failure_stops_no_other_board(tmp_path: Path) -> None:
+    one = bench(["kws", "ic", "digits"], ["max78000"])
+    one.backend = Broken("ic")
+    result = one.run()
+    assert [run.network for run in result.runs] == ["kws", "digits"]
+
+
+def test_an_unknown_backend_has_a_nearest_one() -> None:
     with pytest.raises(ConfigError) as caught:
         make_backend("analitic")
     assert caught.value.hint == "did you mean 'analytic'?"

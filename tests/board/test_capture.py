@@ -63,7 +63,7 @@ def test_a_capture_is_what_the_documentation_says(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "capture.jsonl"
     story(recorded_session(path))
     header, *records = [json.loads(line) for line in path.read_text().splitlines()]
-    assert set(header) == {"schema", "port", "host", "baud", "started"}
+    assert set(header) == {"schema", "port", "host", "baud", "started", "limits"}
     assert (header["schema"], header["port"], header["baud"]) == (1, "ttyX", 115_200)
     assert records[0] == {"t_ns": 0, "dir": "event", "text": "opened"}
     assert records[1] == {

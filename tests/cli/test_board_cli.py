@@ -110,3 +110,37 @@ def test_what_cannot_be_is_said_in_one_line(
 ) -> None:
     assert main(arguments) == code
     assert words in capsys.readouterr().err
+
+
+def test_outputs_that_differ_from_an_emulated_board_exit_with_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hil.backend import emulated
+    from hil.backend.run import OutputFigures
+    from tests.backend.conftest import need_qemu
+
+    need_qemu("stm32h7a3")
+    honest = emulated.observe
+
+    def wrong(*args: object, **kwargs: object) -> object:
+        seen = honest(*args, **kwargs)  # type: ignore[arg-type]
+        outputs = OutputFigures(sha256="0", bytes=10, different_bytes=1, equal=False, input_seed=1)
+        return emulated.Observation(**{**vars(seen), "outputs": outputs})
+
+    monkeypatch.setattr(emulated, "observe", wrong)
+    assert main(["bench", "zoo:digits", "-p", "stm32h7a3", "--backend", "qemu"]) == 1
+    assert "outputs DIFFER from the reference interpreter's in 1 of 10 bytes: digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--backend", "analytic", "--windows", "5"], "the analytic backend has no board"),
+        (["--backend", "qemu", "--port", "/dev/ttyACM0"], "mean nothing to qemu"),
+        (["--backend", "serial", "--port", "x", "-p", "max78000,max78002"], "one platform that runs one network"),
+        (["--backend", "replay", "--capture", "nothing.jsonl"], "nothing.jsonl: no such capture"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "zoo:digits", "-p", "max78000", *arguments]) == 2
+    assert words in capsys.readouterr().err
