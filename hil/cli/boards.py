@@ -1,4 +1,4 @@
-"""``hil boards``: the boards on this desk: the map, what is plugged in, and whether they answer."""
+"""``hil boards``: the boards on this desk: the map, what is plugged in, whether they answer; their power and flash."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser = verb(
         verbs,
         "boards",
-        "list the boards of boards.toml, detect those that are plugged in, or check that they answer",
+        "list the boards of boards.toml, detect what is plugged in, check that they answer, switch or flash one",
         "hil boards check --port /dev/ttyACM0",
     )
-    parser.add_argument("action", nargs="?", choices=("list", "detect", "check"), default="list")
-    parser.add_argument("ids", nargs="*", metavar="ID", help="check: only these boards of the map")
+    parser.add_argument("action", nargs="?", choices=tuple(_ACTIONS), default="list")
+    parser.add_argument(
+        "ids", nargs="*", metavar="ID", help="check: only these boards; power: ID on|off; flash: ID IMAGE"
+    )
     parser.add_argument("--port", metavar="PORT|URL", help="check: a port instead of the map")
     parser.add_argument("--baud", type=_baud, metavar="RATE", help="check: its rate (default: 115200)")
     parser.add_argument("--boards", type=Path, metavar="FILE", help="the map (default: ./boards.toml, $HIL_BOARDS)")
@@ -44,10 +46,11 @@ def _baud(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.action != "check" and (args.ids or args.port or args.baud):
+    if args.action in ("list", "detect") and args.ids:
         raise ConfigError(f"hil boards {args.action} takes no board", hint="hil boards check ID")
-    actions = {"list": _list, "detect": _detect, "check": _check}
-    return actions[args.action](args)
+    if args.action != "check" and (args.port or args.baud):
+        raise ConfigError(f"hil boards {args.action} takes no port", hint="hil boards check --port PORT")
+    return _ACTIONS[args.action](args)
 
 
 def _print_json(key: str, value: Any) -> None:
@@ -173,6 +176,26 @@ def _report(answers: list[_Answer]) -> None:
                 say(out, f"  {answer.hint}")
 
 
+def _power(args: argparse.Namespace) -> int:
+    from hil.board.boards import get_board, load_boards, switch_power
+
+    if len(args.ids) != 2 or args.ids[1] not in ("on", "off"):
+        raise ConfigError("hil boards power needs a board and on or off", hint="hil boards power ID on")
+    board_id, state = args.ids
+    switch_power(board_id, get_board(load_boards(args.boards, args.platform_path), board_id), on=state == "on")
+    return 0
+
+
+def _flash(args: argparse.Namespace) -> int:
+    from hil.board.boards import flash_image, get_board, load_boards
+
+    if len(args.ids) != 2:
+        raise ConfigError("hil boards flash needs a board and an image", hint="hil boards flash ID firmware.elf")
+    board_id, image = args.ids
+    flash_image(board_id, get_board(load_boards(args.boards, args.platform_path), board_id), Path(image))
+    return 0
+
+
 def _table(rows: list[dict[str, str]]) -> None:
     from rich.table import Table
 
@@ -182,3 +205,6 @@ def _table(rows: list[dict[str, str]]) -> None:
     for row in rows:
         table.add_row(*row.values())
     console().print(table)
+
+
+_ACTIONS = {"list": _list, "detect": _detect, "check": _check, "power": _power, "flash": _flash}

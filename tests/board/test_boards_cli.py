@@ -126,3 +126,26 @@ def test_misuse() -> None:
         hil("list", "x")
     with pytest.raises(SystemExit):
         hil("check", "--baud", "fast")
+
+
+def test_power_and_flash_run_the_maps_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hil.cli.main import main
+
+    image = tmp_path / "fw.elf"
+    image.write_bytes(b"firmware")
+    boards = tmp_path / "boards.toml"
+    boards.write_text(
+        '[boards.desk]\nplatform = "max78000"\nport = "/dev/ttyX"\n'
+        f'[boards.desk.power]\non = ["touch", "{tmp_path}/on"]\noff = ["rm", "{tmp_path}/on"]\n'
+        f'[boards.desk.flash]\ncommand = ["cp", "{{image}}", "{tmp_path}/flashed"]\n'
+    )
+    monkeypatch.setenv("HIL_BOARDS", str(boards))
+    assert main(["boards", "power", "desk", "on"]) == 0
+    assert (tmp_path / "on").exists()
+    assert main(["boards", "power", "desk", "off"]) == 0
+    assert not (tmp_path / "on").exists()
+    assert main(["boards", "power", "desk", "off"]) == 4  # rm has nothing to remove
+    assert main(["boards", "flash", "desk", str(image)]) == 0
+    assert (tmp_path / "flashed").read_bytes() == b"firmware"
+    assert main(["boards", "flash", "desk"]) == 2
+    assert main(["boards", "power", "desk", "up"]) == 2
