@@ -119,7 +119,7 @@ def test_an_override_changes_the_clock(capsys: pytest.CaptureFixture[str]) -> No
             2,
             "hil: --set: operating_points.arm-100mhz.clocks_hz.npu: the value is -1, it must be greater than zero\n",
         ),
-        (["bench", "zoo:kws", "--backend", "serial"], 2, "hil: the serial backend is not available yet\n"),
+        (["bench", "zoo:kws", "--backend", "serial"], 2, "hil: a board is one platform that runs one network"),
         (["bench", "zoo:kws", "--period", "0s"], 2, "hil: --period 0s: must be longer than nothing\n"),
         (["bench", "nowhere.tflite"], 2, "hil: nowhere.tflite: no such file; expected"),
         (["report", "nowhere"], 2, "hil: nowhere: no such folder of results\n"),
@@ -153,7 +153,7 @@ def test_tables_fit_a_hundred_columns(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_doctor_lists_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     document = call_json(capsys, "doctor")
-    assert {"Vela", "TensorFlow", "Renode", "QEMU"} <= {check["name"] for check in document["checks"]}
+    assert {"Vela", "TensorFlow", "Renode", "QEMU (Arm)"} <= {check["name"] for check in document["checks"]}
     assert all(check["found"] or check["get"] for check in document["checks"])
 
 
