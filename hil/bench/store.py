@@ -64,6 +64,22 @@ def from_json(data: bytes, where: str) -> tuple[Run, ...]:
         raise ResultsError(f"{where}: not a run record: {what}", hint="run the benchmark again") from error
 
 
+def read_runs(path: Path) -> list[Run]:
+    """The runs of a folder of results, or of one record file: one at least.  Raises ResultsError."""
+    if path.is_dir():
+        return Store(path).load()
+    hint = "a record file, or a folder that hil bench --out wrote"
+    if not path.exists():
+        raise ResultsError(f"{path}: no such folder of results or record file", hint=hint)
+    try:
+        runs = from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
+    if not runs:
+        raise ResultsError(f"{path}: holds no runs", hint=hint)
+    return list(runs)
+
+
 class Store:
     """A folder of results."""
 

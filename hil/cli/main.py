@@ -10,10 +10,42 @@ import sys
 from collections.abc import Sequence
 
 from hil import __version__
-from hil.cli import bench, board, boards, calibrate, check, data, doctor, networks, platforms, report, sweep, validate
+from hil.cli import (
+    analyze,
+    bench,
+    board,
+    boards,
+    calibrate,
+    check,
+    compare,
+    data,
+    doctor,
+    gate,
+    networks,
+    platforms,
+    report,
+    sweep,
+    validate,
+)
 from hil.errors import HilError
 
-VERBS = (bench, board, boards, check, networks, platforms, data, calibrate, validate, sweep, report, doctor)
+VERBS = (
+    bench,
+    compare,
+    gate,
+    analyze,
+    check,
+    networks,
+    platforms,
+    board,
+    boards,
+    data,
+    calibrate,
+    validate,
+    sweep,
+    report,
+    doctor,
+)
 
 _EPILOG = """\
 exit codes: 0 done, 1 disagrees or regressed, 2 usage or input, 3 something is missing here (see hil doctor),

@@ -241,6 +241,18 @@ class Power(Strict):
     note: str = ""
 
 
+# A metric, or a metric and a phase: ``latency``, ``energy.inference``.  ``hil.compare`` knows the phases.
+ToleranceKey = Annotated[str, Field(pattern=r"^(latency|energy|power)(\.[a-z_]+(\+[a-z_]+)*)?$")]
+
+
+class Tolerance(Strict):
+    """How far a figure of this platform may be off before two sides disagree (``docs/verdicts.md``): a share of 1."""
+
+    value: StrictNumber = Field(gt=0.0, le=1.0)
+    reason: str = Field(min_length=1)
+    source: str
+
+
 class Platform(Strict):
     """One platform, as loaded from ``platforms/<id>/platform.toml``."""
 
@@ -261,6 +273,8 @@ class Platform(Strict):
     power_states: dict[str, PowerState] = {}
     power: Power
     costs: dict[str, NonNegativeFigure] = {}
+    # Not a part of what the platform is: no figure depends on it, so neither does the hash that records carry.
+    tolerances: dict[ToleranceKey, Tolerance] = Field(default={}, exclude=True)
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -298,8 +312,8 @@ class Platform(Strict):
 
 
 def _mentioned_sources(node: object, path: str = "") -> set[tuple[str, str]]:
-    """Every (key path, source id) in a model: figures and operator rules."""
-    if isinstance(node, (Figure, OperatorRule)):
+    """Every (key path, source id) in a model: figures, operator rules and tolerances."""
+    if isinstance(node, (Figure, OperatorRule, Tolerance)):
         return {(path, node.source)}
     found: set[tuple[str, str]] = set()
     if isinstance(node, BaseModel):

@@ -13,10 +13,12 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from hil.analyze import RunAnalysis
 from hil.backend.run import Run
 from hil.errors import ResultsError
 from hil.files import write_atomic
 from hil.platform import Platform
+from hil.report.analysis import analysis_section
 from hil.report.markup import Html, escape, join, json_for_script, table, tag
 from hil.report.overview import best_section, fidelity_legend, header_lines, matrix
 from hil.report.paper import Statement
@@ -34,15 +36,17 @@ def write_report(
     file: Path,
     title: str = TITLE,
     statements: Sequence[Statement] = (),
+    analyses: Sequence[RunAnalysis] = (),
 ) -> None:
-    """Write the page about ``runs`` to ``file``, whole or not at all.  ``statements`` of the paper get a section.
+    """Write the page about ``runs`` to ``file``, whole or not at all.  ``statements`` of the paper and
+    ``analyses`` of the runs get a section each.
 
     ``platforms`` maps platform ids to their files; a platform that is missing there is shown by its runs alone.
     Raises ResultsError where there are no runs or the file cannot be written.
     """
     if not runs:
         raise ResultsError("no runs to report", hint="run `hil bench` first, or name a folder that holds its results")
-    write_atomic(file, render(runs, platforms, title, statements).encode())
+    write_atomic(file, render(runs, platforms, title, statements, analyses).encode())
 
 
 def render(
@@ -50,6 +54,7 @@ def render(
     platforms: Mapping[str, Platform],
     title: str = TITLE,
     statements: Sequence[Statement] = (),
+    analyses: Sequence[RunAnalysis] = (),
 ) -> str:
     """The page as text.  ``runs`` must not be empty."""
     arrangement = arrange(runs)
@@ -65,7 +70,7 @@ def render(
         legend=fidelity_legend(runs),
         best=best_section(arrangement),
         matrix=matrix(arrangement),
-        paper=_paper(statements),
+        paper=join((_paper(statements), analysis_section(arrangement, analyses))),
         platforms=_sections(arrangement, platforms),
     )
 
