@@ -9,7 +9,7 @@ PROGRAMS := gcc qemu-system-arm qemu-system-riscv32 arm-none-eabi-gcc riscv64-un
 PACKAGES := gcc libc6-dev qemu-system-arm qemu-system-misc gcc-arm-none-eabi libnewlib-arm-none-eabi \
 	gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf mono-mcs mono-runtime libmono-system4.0-cil
 
-.PHONY: help bench test quick lint zoo firmware results calibration system clean
+.PHONY: help bench test quick lint zoo firmware docs results calibration system clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,9 +17,10 @@ help: ## list the targets
 bench: $(VENV)/.bench ## benchmark all zoo networks on all platforms; table here, files and report.html in out/bench
 	$(BIN)/hil bench zoo:all --platform all --out $(OUT) --overwrite
 
-test: $(VENV)/.test system ## lint, types, and all tests; installs QEMU and compilers where it may
+test: $(VENV)/.test system ## lint, types, Robot suites and all tests; installs QEMU and compilers where it may
 	$(BIN)/ruff check hil tests
 	$(BIN)/mypy
+	$(BIN)/hil robot --out out/robot
 	$(BIN)/python -m pytest
 
 quick: $(VENV)/.test ## the tests that take seconds
@@ -35,6 +36,10 @@ zoo: $(VENV)/.test ## rebuild the zoo's .tflite files from their Keras definitio
 firmware: $(VENV)/.test system ## rebuild the firmware images, and count the instructions of their kernels
 	$(MAKE) -C firmware
 	$(BIN)/python -m hil.emulator.profile
+
+docs: $(VENV)/.test ## the keywords of the Robot library as a page: out/HilLibrary.html
+	@mkdir -p out
+	$(BIN)/python -m robot.libdoc hil.robot.HilLibrary out/HilLibrary.html
 
 results: $(VENV)/.bench ## remake the reference results that the README shows
 	$(BIN)/hil bench zoo:all --platform all --out out/reference --overwrite | grep -v '^records, tables' > results/table.txt

@@ -24,6 +24,7 @@ from hil.cli import (
     networks,
     platforms,
     report,
+    robot,
     sweep,
     validate,
 )
@@ -44,6 +45,7 @@ VERBS = (
     validate,
     sweep,
     report,
+    robot,
     doctor,
 )
 
