@@ -65,7 +65,7 @@ static char *next_word(char **rest) {
     return word;
 }
 
-/* A decimal number below 2^31, or -1. */
+/* A decimal number up to 2147483639, or -1.  The eight between it and 2^31 are refused too. */
 static int32_t number(const char *word) {
     uint32_t value = 0;
     for (; *word; word++) {

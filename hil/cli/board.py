@@ -6,7 +6,6 @@ import argparse
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,11 @@ if TYPE_CHECKING:
 
 _ENGINES = ("qemu", "renode", "python")
 _POLL_S = 0.2
+# What to know of an engine, whatever it runs.
+_NOTES = {
+    "renode": "Renode's own server for commands listens on all interfaces of this machine: use a firewall on a network "
+    "that others share"
+}
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,7 +55,7 @@ def _port(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     from hil.emulator.board import EmulatedBoard
-    from hil.emulator.expose import PtyBridge
+    from hil.emulator.expose import expose
     from hil.emulator.process import Workspace
     from hil.errors import ConfigError, LinkError
     from hil.plan import make_plan
@@ -65,23 +69,19 @@ def run(args: argparse.Namespace) -> int:
     with Workspace() as space:
         board = EmulatedBoard.of_plan(plan, args.engine, space, args.tcp or 0, args.platform_path)
         try:
-            if args.tcp is not None:
-                _announce(args, board, board.url)
-                while board.ended() is None:
-                    time.sleep(_POLL_S)
-            else:
-                bridge = PtyBridge(args.pty or space.path / "port", board.url, space)
-                try:
-                    _announce(args, board, str(bridge.path))
-                    while board.ended() is None and not bridge.wait(_POLL_S):
-                        pass
-                finally:
-                    bridge.close()
+            way_in = expose(board.url, space, pty=args.pty, tcp=args.tcp)
+            try:
+                _announce(args, board, way_in.name)
+                while board.ended() is None and not way_in.wait(_POLL_S):
+                    pass
+            finally:
+                way_in.close()
+            why = board.ended()
         except KeyboardInterrupt:
             return 0
         finally:
             board.close()
-        raise LinkError(f"the board stopped: {board.ended() or 'its engine closed the port'}")
+        raise LinkError(f"the board stopped: {why or 'its engine closed the port'}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -90,6 +90,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _announce(args: argparse.Namespace, board: EmulatedBoard, port: str) -> None:
     plan = board.plan
+    notes = [*board.notes, *([_NOTES[args.engine]] if args.engine in _NOTES else [])]
     if args.json:
         facts = {
             "schema": 1,
@@ -98,13 +99,13 @@ def _announce(args: argparse.Namespace, board: EmulatedBoard, port: str) -> None
             "operating_point": plan.target.operating_point,
             "network": plan.network.name,
             "engine": args.engine,
-            "notes": list(board.notes),
+            "notes": notes,
         }
         sys.stdout.write(json.dumps(facts) + "\n")
     else:
         target = plan.target
         sys.stdout.write(f"{target.id} at {target.operating_point} runs {plan.network.name} ({args.engine})\n")
         sys.stdout.write(f"port: {port}\n")
-        sys.stdout.writelines(f"note: {note}\n" for note in board.notes)
+        sys.stdout.writelines(f"note: {note}\n" for note in notes)
         sys.stdout.write("Ctrl-C stops it.\n")
     sys.stdout.flush()

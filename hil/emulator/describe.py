@@ -12,7 +12,17 @@ from pathlib import Path
 
 from hil.data import data_dir
 from hil.emulator.repl import Command, Description, Entry, Reference, read_description, read_script
-from hil.emulator.repl_models import CORE_MACROS, CORES, MODELS, NO_FIRMWARE, NOT_IN_RENODE
+from hil.emulator.repl_models import (
+    BESIDE,
+    COMMANDS,
+    CORE_MACROS,
+    CORES,
+    MODELS,
+    NO_FIRMWARE,
+    NOT_IN_RENODE,
+    Kind,
+    Model,
+)
 from hil.errors import HilError, UnavailableError
 from hil.platform import Target, load_platform, make_target, platform_files
 
@@ -33,15 +43,20 @@ _SIZE_TOLERANCE = 0.05
 # Inputs of a RISC-V core: the bits of its interrupt registers.
 _CPU_INPUTS = 32
 
+_QUANTUM = "SetGlobalQuantum"
 # What every script must say, besides loading its files.
 _SCRIPT = (
+    ("using", "sysbus"),
+    ("mach", "create"),
     ("emulation", "SetGlobalSerialExecution", "true"),
     ("emulation", "SetGlobalAdvanceImmediately", "true"),
     ("emulation", "SetSeed"),
-    ("emulation", "SetGlobalQuantum"),
+    ("emulation", _QUANTUM),
 )
-_TIMES = ("SetGlobalQuantum", "RunFor", "SetQuantum")
-_FIXED_POINT = re.compile(r'"(?:\d+:){0,2}\d+\.\d+"')
+_FIXED_POINT = re.compile(r'"(?:(?:(\d+):)?(\d+):)?(\d+\.\d+)"')
+
+# With shorter quanta, latencies come out some hundred cycles off in one job of a thousand, or Renode stands still (0).
+_SHORTEST_QUANTUM_S = 0.010
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +73,13 @@ def check_platforms(ids: Sequence[str], extra: Sequence[Path] = ()) -> list[Outc
     """Check the descriptions of these platforms, of all where none is named.  Raises PlatformError for unknown ids."""
     files = platform_files(extra)
     shipped = data_dir("platforms")
+    headers = _headers()
     outcomes = []
     for platform_id in ids or list(files):
         target = make_target(load_platform(platform_id, extra))
         folder = files[platform_id].parent
-        outcomes.append(check_description(target, folder, _headers() if folder.parent == shipped else None))
+        compared = headers is not None and (folder.parent == shipped or (headers / f"{platform_id}.h").is_file())
+        outcomes.append(check_description(target, folder, headers if compared else None))
     return outcomes
 
 
@@ -70,7 +87,7 @@ def check_description(target: Target, folder: Path, headers: Path | None) -> Out
     """Check one platform's description in its folder.
 
     ``headers`` is the folder with the firmware's header of each platform, None where there is none to compare with
-    (an installed hil, a user's own platform).
+    (an installed hil, a user's own platform that hil does not ship).
     """
     repl = folder / f"{target.id}.repl"
     if not repl.is_file():
@@ -121,36 +138,63 @@ def _models(description: Description) -> Iterator[str]:
         if model is None:
             yield f"{at}: {entry.name}: type {entry.model} is not among those that hil has looked up in Renode"
             continue
-        if entry.model == "Memory.MappedMemory" and "size" not in entry.properties:
-            yield f"{at}: {entry.name}: a memory needs its size"
-        for name, value in entry.properties.items():
-            expected = model.properties.get(name)
-            if expected is None:
-                yield f"{description.file}:{value.line}: {entry.model} has no property {name}"
-            elif type(value.value) is not expected:
-                yield f"{description.file}:{value.line}: {name} must be {_KINDS[expected]}"
+        yield from _properties_of(description, entry, model)
         for wire in entry.wires:
             if wire.source and wire.source not in model.outputs:
                 yield f"{description.file}:{wire.line}: {entry.model} has no output {wire.source}"
+        for place in entry.places:
+            if model.base is not None and place.address != model.base:
+                yield f"{at}: {entry.name} must be at 0x{model.base:08X}, where the core has it"
+
+
+def _properties_of(description: Description, entry: Entry, model: Model) -> Iterator[str]:
+    for name in model.required:
+        if name not in entry.properties:
+            yield f"{description.file}:{entry.line}: {entry.name}: {entry.model} needs {name}"
+    for name, value in entry.properties.items():
+        at = f"{description.file}:{value.line}"
+        kind = model.properties.get(name)
+        if kind is None:
+            yield f"{at}: {entry.model} has no property {name}"
+        elif type(value.value) is not _written(kind):
+            yield f"{at}: {name} must be {_KINDS[_written(kind)]}"
+        elif isinstance(value.value, Reference) and (wrong := _wrong_name(description, value.value.name, kind)):
+            yield f"{at}: {name}: {wrong}"
+        elif value.value is not model.values.get(name, value.value):
+            yield f"{at}: {name} must be {str(model.values[name]).lower()}, as the firmware expects it"
 
 
 _KINDS: Mapping[type, str] = {int: "a number", bool: "true or false", str: "a text in quotes", Reference: "a name"}
 
 
+def _written(kind: Kind) -> type:
+    """How a property of this kind is written in a description."""
+    return kind if isinstance(kind, type) else Reference
+
+
+def _wrong_name(description: Description, name: str, kind: Kind) -> str:
+    """What is wrong with a name as the value of a property; empty: nothing."""
+    if isinstance(kind, tuple):
+        return "" if name in kind else f"no constant '{name}'; expected {', '.join(kind)}"
+    entry = description.entries.get(name)
+    if entry is None:
+        return f"no entry '{name}'"
+    return "" if entry.model == kind else f"{name} is a {entry.model}; expected a {kind}"
+
+
 def _names(description: Description) -> Iterator[str]:
-    """References, targets and places name entries; the entries that hil needs are there."""
+    """Targets and places name entries; the entries that hil needs are there."""
     known = {*description.entries, "sysbus", "none"}
     for entry in description.entries.values():
-        for name, value in entry.properties.items():
-            if isinstance(value.value, Reference) and "." not in value.value.name and value.value.name not in known:
-                yield f"{description.file}:{value.line}: {name}: no entry '{value.value.name}'"
         for wire in entry.wires:
             if wire.target not in known:
                 yield f"{description.file}:{wire.line}: no entry '{wire.target}'"
         for place in entry.places:
             if place.parent not in known:
                 yield f"{description.file}:{entry.line}: {entry.name}: no entry '{place.parent}'"
-    wanted = {_CPU: "CPU.", _NPU: "Miscellaneous.HilNpu", _PROGRAM: "Memory.MappedMemory"}
+    cpu = description.entries.get(_CPU)
+    beside = BESIDE.get(cpu.model, {}) if cpu is not None else {}
+    wanted = {_CPU: "CPU.", _NPU: "Miscellaneous.HilNpu", _PROGRAM: "Memory.MappedMemory", **beside}
     for name, prefix in wanted.items():
         found = description.entries.get(name)
         if found is None or not found.model.startswith(prefix):
@@ -177,6 +221,22 @@ def _wires(description: Description, target: Target) -> Iterator[str]:
             if key in taken:
                 yield f"{at}: {entry.name} and {taken[key]} share {wire.target}@{wire.number}"
             taken.setdefault(key, entry.name)
+        yield from _unwired(description, entry)
+
+
+def _unwired(description: Description, entry: Entry) -> Iterator[str]:
+    """Outputs without which the firmware would wait for ever: they go to the core, or to what collects interrupts."""
+    cpu, model = description.entries.get(_CPU), MODELS.get(entry.model)
+    if cpu is None or model is None:
+        return
+    collector = [_CPU, *BESIDE.get(cpu.model, {})][-1]
+    for output, number in model.wired.items():
+        target = collector if number is None else _CPU
+        wires = [wire for wire in entry.wires if wire.source == output or (not wire.source and output == "IRQ")]
+        if not any(wire.target == target and number in (None, wire.number) for wire in wires):
+            line = wires[0].line if wires else entry.line
+            where = target if number is None else f"{target}@{number}"
+            yield f"{description.file}:{line}: {entry.name}: output {output} must go to {where}"
 
 
 def _inputs(description: Description, name: str, isa: str) -> range | None:
@@ -252,10 +312,10 @@ def _core(description: Description, cpu: Entry, target: Target) -> Iterator[str]
     cpu_type = written.value if written is not None else ""
     if core is None:
         yield f"{description.file}:{cpu.line}: Renode has no core for {target.host.isa}"
-    elif cpu.model != core.model or not isinstance(cpu_type, str) or not cpu_type.startswith(core.cpu_type):
+    elif cpu.model != core.model or cpu_type not in core.cpu_types:
         yield (
             f"{_at(description, cpu, 'cpuType')}: {cpu.model} {cpu_type}; "
-            f"expected {core.model} {core.cpu_type} for {target.host.isa}"
+            f"expected {core.model} {' or '.join(core.cpu_types)} for {target.host.isa}"
         )
 
 
@@ -355,14 +415,42 @@ def _like(number: int | None, text: str) -> str:
 def _script(description: Description, file: Path, commands: Sequence[Command]) -> Iterator[str]:
     """The start script loads what is there, in an order that works, and leaves nothing to the host's clock."""
     for command in commands:
-        for word in command.words[2:]:
-            if command.words[1] in _TIMES and not _FIXED_POINT.fullmatch(word):
-                yield f'{file}:{command.line}: time {word}; expected fixed point in quotes, such as "0.010000"'
+        yield from _command(description, file, command)
     for wanted in _SCRIPT:
         if not any(command.words[: len(wanted)] == wanted for command in commands):
             yield f"{file}:1: '{' '.join(wanted)}' is missing"
     yield from _variables(file, commands)
     yield from _loading(description, file, commands)
+
+
+def _command(description: Description, file: Path, command: Command) -> Iterator[str]:
+    """A command that Renode has, of a device that is there, with times that it reads as they are meant."""
+    head, second = command.words[0], command.words[1] if len(command.words) > 1 else ""
+    at = f"{file}:{command.line}"
+    if head.startswith("$"):
+        return
+    device = description.entries.get(head.removeprefix("sysbus.")) if head not in COMMANDS else None
+    if head in COMMANDS:
+        known: tuple[str, ...] = COMMANDS[head]
+    elif device is not None:
+        known = (*_monitor(device), *[name for name in _properties(device) if name[0].isupper()])
+    else:
+        yield f"{at}: no command or device '{head}'"
+        return
+    if known and second not in known:
+        yield f"{at}: {head} has no '{second}'; hil knows {', '.join(sorted(known))}"
+    elif second == _QUANTUM:
+        for word in command.words[2:]:
+            time = _FIXED_POINT.fullmatch(word)
+            if time is None:
+                yield f'{at}: time {word}; expected fixed point in quotes, such as "0.010000"'
+            elif _seconds(time) < _SHORTEST_QUANTUM_S:
+                yield f"{at}: a quantum of {word} seconds; expected at least {_SHORTEST_QUANTUM_S:.6f}"
+
+
+def _seconds(time: re.Match[str]) -> float:
+    hours, minutes, seconds = time.groups(default="0")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def _variables(file: Path, commands: Sequence[Command]) -> Iterator[str]:
@@ -383,6 +471,7 @@ def _loading(description: Description, file: Path, commands: Sequence[Command]) 
     """The C# peripheral before the description that uses it; firmware and program where the description has room."""
     steps = {command.words[:2]: (number, command) for number, command in enumerate(commands)}
     include = steps.get(("include", "$npu"))
+    create = steps.get(("mach", "create"))
     load = steps.get(("machine", "LoadPlatformDescription"))
     if include is None:
         yield f"{file}:1: 'include $npu' is missing"
@@ -392,6 +481,8 @@ def _loading(description: Description, file: Path, commands: Sequence[Command]) 
         yield f"{file}:{load[1].line}: expected 'machine LoadPlatformDescription $ORIGIN/{description.file.name}'"
     if include is not None and load is not None and include[0] > load[0]:
         yield f"{file}:{include[1].line}: 'include $npu' must come before the description is loaded"
+    if create is not None and load is not None and create[0] > load[0]:
+        yield f"{file}:{create[1].line}: 'mach create' must come before the description is loaded"
     cpu = description.entries.get(_CPU)
     if cpu is None or cpu.model in NO_FIRMWARE:
         return
@@ -409,9 +500,14 @@ def _loading(description: Description, file: Path, commands: Sequence[Command]) 
         yield f"{file}:1: 'runMacro $reset' is missing"
 
 
-def _properties(entry: Entry) -> Mapping[str, type]:
+def _properties(entry: Entry) -> Mapping[str, Kind]:
     model = MODELS.get(entry.model)
     return model.properties if model is not None else {}
+
+
+def _monitor(entry: Entry) -> tuple[str, ...]:
+    model = MODELS.get(entry.model)
+    return model.monitor if model is not None else ()
 
 
 def _int(entry: Entry, name: str, default: int) -> int:

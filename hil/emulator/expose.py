@@ -6,8 +6,10 @@ import contextlib
 import os
 import select
 import socket
+import termios
 import threading
-import tty
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from hil.board.dut import Dut
@@ -15,6 +17,8 @@ from hil.emulator.process import Workspace
 from hil.errors import ConfigError, LinkError
 
 _PIECE_BYTES = 4096
+_CONNECT_S = 10.0
+_SOCKET = "socket://"
 
 
 class DutServer:
@@ -55,76 +59,215 @@ class DutServer:
         return self._wake not in readable
 
 
-class PtyBridge:
-    """A PTY behind ``path`` whose bytes go to and come from a board's TCP port.
+class Bridge:
+    """Carries bytes between a board's own port and one client after the other, in a thread, until ``close`` or the
+    board's end.
 
-    The path is a link that goes with the workspace.  Raises ConfigError where it is taken, LinkError where the board
-    cannot be reached.
+    At most one piece waits in either direction: a side that does not read holds the other one up, as flow control
+    would.  ``name`` is what a client opens.  Raises LinkError where no board answers at ``url``.
     """
 
-    def __init__(self, path: Path, url: str, space: Workspace) -> None:
-        host, _, port = url.removeprefix("socket://").partition(":")
-        try:
-            self._board = socket.create_connection((host, int(port)), timeout=10)
-        except OSError as error:
-            raise LinkError(f"{url}: no board there: {error.strerror or error}") from error
-        self._board.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._board.settimeout(None)
-        self._master, self._slave = os.openpty()  # our own end of the slave stays open: clients come and go
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.path = path
-        if path.is_symlink() and not path.exists():
-            path.unlink()  # left behind by a board that is no more
-        try:
-            path.symlink_to(os.ttyname(self._slave))
-            space.adopt(path)
-        except OSError as error:
-            self._close_ends()
-            raise ConfigError(
-                f"--pty {path}: {error.strerror or error}", hint="name a file that does not exist yet"
-            ) from error
-        self._wake, self._waker = os.pipe()
-        self._thread = threading.Thread(target=self._loop, name="pty", daemon=True)
-        self._thread.start()
+    name: str
+
+    def __init__(self, url: str) -> None:
+        with contextlib.ExitStack() as stack:
+            self._board = _open_board(url)
+            stack.callback(os.close, self._board)
+            self._open(stack)
+            self._wake, self._waker = os.pipe()
+            stack.callback(os.close, self._wake)
+            self._thread = threading.Thread(target=self._loop, name="bridge", daemon=True)
+            self._thread.start()
+            self._opened = stack.pop_all()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the board's end to close; True when it has."""
+        """Wait for the board's end; True when it has come."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        self.path.unlink(missing_ok=True)
-        os.close(self._waker)
-        _hang_up(self._board)
+        os.close(self._waker)  # the end of this pipe wakes the thread from any wait
         self._thread.join()
-        os.close(self._wake)
-        self._close_ends()
+        self._opened.close()
 
-    def _close_ends(self) -> None:
-        self._board.close()
-        os.close(self._master)
-        os.close(self._slave)
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        """Open what clients come through, and set ``name``; ``stack`` closes it."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[int]:
+        """The next client, as a descriptor that never blocks.  Raises _Ended when closing."""
+        raise NotImplementedError
 
     def _loop(self) -> None:
-        board = self._board.fileno()
-        with contextlib.suppress(OSError):
-            while ready := self._select([self._master, board], []):
-                if self._master in ready:
-                    self._board.sendall(os.read(self._master, _PIECE_BYTES))
-                if board in ready:
-                    data = self._board.recv(_PIECE_BYTES)
-                    if not data:
-                        return
-                    while data:  # a client that does not read holds the board up, as flow control would
-                        if not self._select([], [self._master]):
-                            return
-                        data = data[os.write(self._master, data) :]
+        with contextlib.suppress(_Ended):
+            while True:
+                with contextlib.suppress(ConnectionError, BlockingIOError), self._client() as client:
+                    self._carry(client)
 
-    def _select(self, sources: list[int], sinks: list[int]) -> list[int]:
-        """Descriptors that are ready; none when the bridge closes."""
+    def _carry(self, client: int) -> None:
+        """Until the client leaves.  Raises _Ended at the board's end, or when closing."""
+        far = {client: self._board, self._board: client}
+        waiting = {client: b"", self._board: b""}  # what is to be written there
+        while True:
+            sources = [end for end in far if not waiting[far[end]]]
+            sinks = [end for end in far if waiting[end]]
+            readable, writable = self._select(sources, sinks)
+            for end in writable:
+                waiting[end] = _write(end, waiting[end])
+            for end in readable:
+                data = _read(end)
+                if not data and end == client:
+                    return
+                if not data:
+                    raise _Ended
+                waiting[far[end]] = data
+
+    def _select(self, sources: list[int], sinks: list[int]) -> tuple[list[int], list[int]]:
+        """Descriptors that are ready for reading and for writing.  Raises _Ended when closing."""
         readable, writable, _ = select.select([*sources, self._wake], sinks, [])
-        return [] if self._wake in readable else [*readable, *writable]
+        if self._wake in readable:
+            raise _Ended
+        return readable, writable
+
+
+class _Ended(Exception):
+    """The board is gone, or the bridge closes."""
+
+
+class PtyBridge(Bridge):
+    """A PTY behind the link ``path``; clients come and go.
+
+    Raises ConfigError where something else is at ``path``.
+    """
+
+    def __init__(self, path: Path, url: str, space: Workspace) -> None:
+        self.name = str(path)
+        self._path, self._space = path, space
+        super().__init__(url)
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        self._master, slave = os.openpty()
+        stack.callback(os.close, self._master)
+        stack.callback(os.close, slave)  # ours stays open: without any opener the master would report a hang-up
+        make_raw(slave)
+        os.set_blocking(self._master, False)
+        link(self._path, os.ttyname(slave), self._space)
+        stack.callback(self._path.unlink, missing_ok=True)
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[int]:
+        yield self._master
+
+
+class TcpBridge(Bridge):
+    """A port of the loopback interface, 0: any free one; one client at a time.  Raises LinkError where it is taken."""
+
+    def __init__(self, port: int, url: str) -> None:
+        self._port = port
+        super().__init__(url)
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        self._listener = stack.enter_context(listen(self._port))
+        self._listener.setblocking(False)
+        self.name = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[int]:
+        self._select([self._listener.fileno()], [])
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield connection.fileno()
+
+
+class Direct:
+    """A board whose own port is the way in: nothing to carry."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def wait(self, timeout_s: float) -> bool:
+        time.sleep(timeout_s)
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+def expose(url: str, space: Workspace, *, pty: Path | None = None, tcp: int | None = None) -> Bridge | Direct:
+    """A way into the board at ``url`` (``socket://host:port``, or a PTY's path): the TCP port ``tcp`` where one is
+    asked for, else a PTY, linked at ``pty`` (None: in the workspace).
+
+    A board that has a TCP port has the one that it was started with.  Raises ConfigError, LinkError.
+    """
+    path = pty or space.path / "port"
+    if _is_socket(url):
+        return PtyBridge(path, url, space) if tcp is None else Direct(url)
+    if tcp is not None:
+        return TcpBridge(tcp, url)
+    link(path, os.path.realpath(url), space)
+    return Direct(str(path))
+
+
+def link(path: Path, target: str, space: Workspace) -> None:
+    """A name for a port, which goes with the workspace.  Raises ConfigError where something else has the name."""
+    if path.is_symlink() and not path.exists():
+        path.unlink()  # left behind by a board that is no more
+    try:
+        path.symlink_to(target)
+    except OSError as error:
+        raise ConfigError(
+            f"--pty {path}: {error.strerror or error}", hint="name a file that does not exist yet"
+        ) from error
+    space.adopt(path)
+
+
+def make_raw(terminal: int) -> None:
+    """Bytes as they are, whatever the terminal did before: no echo, no translation, no flow control by bytes."""
+    speed = termios.B115200
+    codes: list[bytes | int] = [b"\0"] * len(termios.tcgetattr(terminal)[6])
+    codes[termios.VMIN], codes[termios.VTIME] = 1, 0
+    flags = termios.CS8 | termios.CREAD | termios.CLOCAL
+    attributes: list[int | list[bytes | int]] = [0, 0, flags, 0, speed, speed, codes]
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+
+
+def _is_socket(url: str) -> bool:
+    return url.startswith(_SOCKET)
+
+
+def _open_board(url: str) -> int:
+    """A descriptor of a board's own port, which never blocks.  Raises LinkError."""
+    try:
+        if not _is_socket(url):
+            return os.open(url, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        host, _, port = url.removeprefix(_SOCKET).partition(":")
+        connection = socket.create_connection((host, int(port)), timeout=_CONNECT_S)
+    except OSError as error:
+        raise LinkError(f"{url}: no board there: {error.strerror or error}") from error
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setblocking(False)
+    return connection.detach()
+
+
+def _read(descriptor: int) -> bytes:
+    """What is there; nothing at the end, a reset or a hang-up included."""
+    try:
+        return os.read(descriptor, _PIECE_BYTES)
+    except OSError:
+        return b""
+
+
+def _write(descriptor: int, data: bytes) -> bytes:
+    """What is left to write.  Nothing is where nobody is: the next read tells."""
+    try:
+        return data[os.write(descriptor, data) :]
+    except BlockingIOError:
+        return data
+    except OSError:
+        return b""
 
 
 def _hang_up(connection: socket.socket | None) -> None:

@@ -76,10 +76,24 @@ def images() -> dict[str, Image]:
 def image_for(target: Target, engine: str) -> Image:
     """The image that stands for a target's host core.  Raises UnavailableError where there is none."""
     isa = target.host.isa
-    for image in images().values():
-        if image.engine == engine and isa in image.isas and image.platform in ("", target.id):
+    of_engine = [image for image in images().values() if image.engine == engine]
+    fitting = [image for image in of_engine if image.platform in ("", target.id)]
+    for image in fitting:
+        if isa in image.isas:
             return image
-    known = sorted({isa for image in images().values() if image.engine == engine for isa in image.isas})
+    known = sorted({isa for image in of_engine for isa in image.isas})
+    own = [image for image in fitting if image.platform]
+    if own:
+        raise UnavailableError(
+            f"{target.id}: {engine}'s image is for {' or '.join(own[0].isas)}; "
+            f"operating point {target.operating_point} runs on {isa}",
+            hint=f"choose another operating point (hil platforms show {target.id}), or --backend qemu",
+        )
+    if isa in known and not fitting:
+        raise UnavailableError(
+            f"{engine} has no image for {target.id}; it has: {', '.join(sorted(i.platform for i in of_engine))}",
+            hint=f"qemu runs every {isa} core: --backend qemu, or hil board emulate --engine qemu",
+        )
     raise UnavailableError(
         f"{target.id}: no firmware image for {engine} and a {isa} core",
         hint=f"{engine} emulates {', '.join(known)}; use --backend analytic, or hil board emulate --engine python"

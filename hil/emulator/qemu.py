@@ -12,7 +12,7 @@ from hil.emulator.expose import listen
 from hil.emulator.images import Image
 from hil.emulator.npu import FifoNpu, NpuServer
 from hil.emulator.process import Child, Workspace
-from hil.errors import HilError, UnavailableError
+from hil.errors import UnavailableError
 
 # An instruction takes 2^7 ns: longer than a tick of any machine's counter, so that ticks count instructions exactly.
 ICOUNT_SHIFT = 7
@@ -53,7 +53,7 @@ class QemuEngine:
                     ],
                     pass_fds=(listener.fileno(),),
                 )
-        except HilError:
+        except BaseException:
             self._npu.close()
             raise
 

@@ -1,8 +1,11 @@
 *** Settings ***
-Documentation       Loads every Renode description of platforms/ in a real Renode and looks for the parts that hil uses.
+Documentation       Loads every Renode description of platforms/ in a real Renode, looks for the parts that hil uses, and
+...                 waits until the firmware says on the console that it is ready.
 ...
 ...                 Run from the top of the checkout: robot robot/platforms/renode_descriptions.robot
 ...                 Renode is looked for as hil does it: HIL_RENODE, the PATH, renode-run. Without it, all is skipped.
+
+Library             OperatingSystem
 
 Suite Setup         Start Renode
 Suite Teardown      Stop Renode
@@ -10,12 +13,16 @@ Test Setup          Execute    Clear
 Test Template       Description Should Load
 Test Timeout        5 minutes
 
+Test Tags           platforms    engine:renode
+
 
 *** Variables ***
 ${ROOT}             ${CURDIR}/../..
 ${NPU_SOURCE}       ${ROOT}/hil/emulator/renode/HilNpu.cs
-${IMAGES}           ${ROOT}/hil/emulator/images
+${ENGINE}           hil.emulator.renode.engine
 ${NPU_ID}           0x4E4C4948
+${BOOT_TIMEOUT}     1 minute
+${PATHS}            ${{{"Path": pathlib.Path}}}
 ${MONITOR}          ${None}
 
 
@@ -38,34 +45,64 @@ stm32l4r5             stm32l4r5
 stm32n6               stm32n6
 stm32u575             stm32u575
 
+The Script's Own Defaults
+    [Documentation]    As somebody types it in a checkout: no variable is set, the program is in Renode's own folder.
+    [Setup]    Restart Renode
+    [Template]    NONE
+    VAR    ${folder}    ${ROOT}/platforms/max78000
+    Copy File    ${folder}/README.md    ${MONITOR.folder}/program.bin
+    VAR    ${uart}    ${MONITOR.folder}/uart-defaults
+    ${console}=    Evaluate    ${ENGINE}.console_commands(Path($folder, "max78000.resc"), Path($uart))
+    ...    modules=${ENGINE}    namespace=${PATHS}
+    VAR    @{commands}    include @${folder}/max78000.resc    @{console}
+    Firmware Should Be Ready    ${commands}    ${uart}
+    Parts Should Be There
+
 
 *** Keywords ***
 Description Should Load
-    [Documentation]    Through the start script where there is firmware, else the description alone.
+    [Documentation]    With hil's own commands where there is firmware, else the description alone.
     [Arguments]    ${id}
-    VAR    ${image}    ${IMAGES}/renode-${id}.elf
-    ${has_firmware}=    Evaluate    os.path.isfile($image)    modules=os
-    IF    ${has_firmware}
-        Start Script    ${id}    ${image}
+    VAR    ${folder}    ${ROOT}/platforms/${id}
+    VAR    ${uart}    ${MONITOR.folder}/uart-${id}
+    ${images}=    Evaluate    hil.emulator.images.images()    modules=hil.emulator.images
+    IF    "renode-${id}" in $images
+        VAR    ${image}    ${images}[renode-${id}]
+        VAR    ${script}    ${folder}/${id}.resc
+        VAR    ${program}    ${folder}/README.md    # any file: the firmware looks at it when it is asked to run it
+        VAR    &{given}    elf=${image.file}    npu_port=${0}    mips=${image.mips}    log=${MONITOR.log}
+        ${commands}=    Evaluate
+        ...    ${ENGINE}.start_commands(Path($script), program=Path($program), uart=Path($uart), **$given)
+        ...    modules=${ENGINE}    namespace=${PATHS}
+        Firmware Should Be Ready    ${commands}    ${uart}
     ELSE
         Execute    include @${NPU_SOURCE}
         Execute    mach create "${id}"
-        Execute    machine LoadPlatformDescription @${ROOT}/platforms/${id}/${id}.repl
+        Execute    machine LoadPlatformDescription @${folder}/${id}.repl
     END
+    Parts Should Be There
+
+Firmware Should Be Ready
+    [Documentation]    Starts the board and reads its console up to the prompt.
+    [Arguments]    ${commands}    ${uart}
+    Evaluate    ${ENGINE}.start_board($MONITOR, $commands, Path($uart))    modules=${ENGINE}    namespace=${PATHS}
+    # Not through pyserial, which throws away what was said before it came.
+    ${console}=    Evaluate    hil.board.serve.FdLink(os.open($uart, os.O_RDWR | os.O_NOCTTY), $uart)
+    ...    modules=hil.board.serve, os
+    VAR    ${said}    ${EMPTY}
+    TRY
+        WHILE    "m-ready" not in $said    limit=${BOOT_TIMEOUT}    on_limit_message=no m-ready within ${BOOT_TIMEOUT}
+            ${data}=    Call Method    ${console}    read    ${4096}    ${1.0}
+            VAR    ${said}    ${said}${data.decode("ascii", "replace")}
+        END
+    FINALLY
+        Call Method    ${console}    close
+    END
+
+Parts Should Be There
     Value Should Be    sysbus.npu ReadDoubleWord 0x0    ${NPU_ID}
     Execute    sysbus.program WriteDoubleWord 0x1000 0x600DCAFE
     Value Should Be    sysbus.program ReadDoubleWord 0x1000    0x600DCAFE
-
-Start Script
-    [Documentation]    The script loads firmware and a program (any file will do here), then runs for a millisecond.
-    [Arguments]    ${id}    ${image}
-    Execute    $elf=@${image}
-    Execute    $program=@${ROOT}/platforms/${id}/README.md
-    Execute    $npu=@${NPU_SOURCE}
-    Execute    include @${ROOT}/platforms/${id}/${id}.resc
-    Execute    emulation RunFor "0.001000"
-    ${executed}=    Execute    sysbus.cpu ExecutedInstructions
-    Should Be True    int($executed.strip(), 16) > 0    the core of ${id} executed nothing
 
 Start Renode
     TRY
@@ -78,6 +115,11 @@ Start Renode
 
 Stop Renode
     IF    $MONITOR is not None    Call Method    ${MONITOR}    close
+
+Restart Renode
+    [Documentation]    Variables of Renode's Monitor outlive a Clear.
+    Stop Renode
+    Start Renode
 
 Execute
     [Arguments]    ${command}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -21,8 +22,8 @@ HIL = [sys.executable, "-m", "hil"]
 
 
 @contextmanager
-def emulated(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, object]]]:
-    command = [*HIL, "board", "emulate", "max78000", "--engine", "python", "--json", *options]
+def emulated(*options: str, engine: str = "python") -> Iterator[tuple[subprocess.Popen[str], dict[str, object]]]:
+    command = [*HIL, "board", "emulate", "max78000", "--engine", engine, "--json", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     try:
@@ -92,12 +93,66 @@ def test_a_killed_one_leaves_no_link(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture
+def fake_renode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in whose board says that it is ready, and then sends back what it is sent.  Its record of commands."""
+    fake = Path(__file__).parents[1] / "emulator" / "fake_renode.py"
+    script, record = tmp_path / "renode", tmp_path / "record.txt"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake}" "{record}" "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setenv("HIL_RENODE", str(script))
+    return record
+
+
+BOOT = b"m-init-done\r\nm-ready\r\n"
+
+
+def test_a_board_in_renode_on_tcp(fake_renode: Path) -> None:
+    with emulated("--tcp", "0", engine="renode") as (process, facts):
+        assert "listens on all interfaces" in str(facts["notes"])
+        address = ("127.0.0.1", int(str(facts["port"]).rpartition(":")[2]))
+        for expected in (BOOT + b"name%", b"name%"):  # one client leaves, and the next one comes
+            with socket.create_connection(address, timeout=30) as link:
+                link.sendall(b"name%")
+                text = b""
+                while len(text) < len(expected):
+                    text += link.recv(4096)
+                assert text == expected
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert "CreateServerSocketTerminal" not in fake_renode.read_text(encoding="utf-8")
+
+
+def test_a_board_in_renode_on_a_pty(fake_renode: Path, tmp_path: Path) -> None:
+    """The link leads to Renode's own PTY and goes with hil, even with a killed one."""
+    path = tmp_path / "board"
+    with emulated("--pty", str(path), engine="renode") as (process, facts):
+        assert facts["port"] == str(path)
+        terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        text = b""
+        while len(text) < len(BOOT):
+            text += os.read(terminal, 4096)
+        assert text == BOOT
+        os.close(terminal)
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 20
+    while path.is_symlink():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
         (["board", "emulate", "max7800"], "did you mean 'max7800", 2),
         (["board", "emulate", "max78000,max78002"], "one platform that runs one network", 2),
         (["board", "emulate", "f28p55x"], "no firmware image for qemu and a c28x core", 3),
+        (
+            ["board", "emulate", "max78000", "--operating-point", "riscv-60mhz", "--engine", "renode"],
+            "renode's image is for cortex-m4; operating point riscv-60mhz runs on rv32",
+            3,
+        ),
         (["bench", "zoo:ic", "-p", "max78000", "--backend", "serial"], "--port /dev/ttyACM0", 2),
         (["bench", "zoo:ic", "-p", "max78000", "--backend", "serial", "--port", "/dev/null0"], "/dev/null0", 4),
         (["bench", "zoo:ic", "-p", "max78000", "--backend", "replay"], "--capture FILE", 2),

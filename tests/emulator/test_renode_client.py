@@ -51,6 +51,23 @@ def test_a_command_that_ends_renode(fake: FakeRenode) -> None:
         monitor.execute("die")
 
 
+def test_the_log_says_what_the_accelerator_saw(fake: FakeRenode) -> None:
+    """Its last line about the accelerator is in every error, even of a Renode that is no more."""
+    with Monitor(fake.renode) as monitor:
+        assert monitor.npu_complaint() is None
+        monitor.execute(f"logFile @{monitor.log} true")
+        assert monitor.npu_complaint() is None
+        monitor.execute("npu command 3, job 0: no host")
+        monitor.execute("npu command 3, job 1: hil's answer ends early")
+        complaint = "the accelerator in Renode: command 3, job 1: hil's answer ends early"
+        assert monitor.npu_complaint() == complaint
+        with pytest.raises(LinkError, match=rf"refused 'fail'.*; {complaint}$"):
+            monitor.execute("fail")
+        with pytest.raises(LinkError, match=rf"did not answer 'die'.*last line: Unhandled exception; {complaint}$"):
+            monitor.execute("die")
+        assert monitor.npu_complaint() is None
+
+
 def test_a_command_that_never_returns(fake: FakeRenode) -> None:
     with (
         Monitor(fake.renode, command_timeout_s=0.3) as monitor,

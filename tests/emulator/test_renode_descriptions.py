@@ -6,12 +6,16 @@ import json
 import re
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from renode_fixtures import fake_renode
 
 from hil.cli.main import main
 from hil.data import data_dir
@@ -254,7 +258,7 @@ REPL, RESC, HEADER = "max78000.repl", "max78000.resc", "max78000.h"
         (REPL, "PerformanceInMips: 100", "PerformanceInMips: 120", f"{REPL}:7: PerformanceInMips must be 100"),
         (REPL, 'cpuType: "cortex-m4f"', 'cpuType: "cortex-m7"', f"{REPL}:5: CPU.CortexM cortex-m7; expected"),
         (REPL, "size: 0x00020000", "size: 0x00040000", f"{REPL}:20: sram is 262144 bytes here, 131072 in"),
-        (REPL, "size: 0x00020000", "bytes: 0x00020000", f"{REPL}:19: sram: a memory needs its size"),
+        (REPL, "size: 0x00020000", "bytes: 0x00020000", f"{REPL}:19: sram: Memory.MappedMemory needs size"),
         (REPL, "sram: Memory", "ram: Memory", f"{REPL}:1: sram of platform.toml is missing"),
         (REPL, "nvic: nvic", "nvic: 3", f"{REPL}:6: nvic must be a name"),
         (REPL, "nvic: nvic", "nvic: vic", f"{REPL}:6: nvic: no entry 'vic'"),
@@ -284,13 +288,87 @@ REPL, RESC, HEADER = "max78000.repl", "max78000.resc", "max78000.h"
     ],
 )
 def test_planted_faults_are_reported(tmp_path: Path, file: str, old: str, new: str, reported: str) -> None:
-    folder = _copy(tmp_path)
-    target = make_target(load_platform("max78000"))
-    assert check_description(target, folder, folder) == Outcome("max78000", "ok")
+    _report(tmp_path, "max78000", file, old, new, reported)
+
+
+def _report(tmp_path: Path, platform_id: str, file: str, old: str, new: str, reported: str) -> None:
+    folder = _copy(tmp_path, platform_id)
+    target = make_target(load_platform(platform_id))
+    assert check_description(target, folder, folder) == Outcome(platform_id, "ok")
     _plant(folder, file, old, new)
     outcome = check_description(target, folder, folder)
     assert outcome.state == "problems"
     assert any(problem.startswith(f"{folder}/{reported}") for problem in outcome.problems), outcome.problems
+
+
+DWT = "dwt: Miscellaneous.DWT @ sysbus 0xE0001000\n    frequency: 100000000\n"
+QUANTUM = "a quantum of"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reported"),
+    [
+        # Renode refuses to load these,
+        (REPL, "    nvic: nvic\n", "", f"{REPL}:4: cpu: CPU.CortexM needs nvic"),
+        (REPL, "nvic: nvic", "nvic: flash", f"{REPL}:6: nvic: flash is a Memory.MappedMemory; expected a IRQControl"),
+        (REPL, '"cortex-m4f"', '"cortex-m4fx"', f"{REPL}:5: CPU.CortexM cortex-m4fx; expected CPU.CortexM cortex-m4f "),
+        (RESC, 'mach create "max78000"\n', "", f"{RESC}:1: 'mach create' is missing"),
+        (RESC, "using sysbus\n", "", f"{RESC}:1: 'using sysbus' is missing"),
+        (RESC, "emulation SetSeed", "emulaton SetSeed", f"{RESC}:18: no command or device 'emulaton'"),
+        (RESC, "machine Load", "machne Load", f"{RESC}:12: no command or device 'machne'"),
+        (RESC, "emulation SetSeed", "emulation SetSead", f"{RESC}:18: emulation has no 'SetSead'; hil knows "),
+        (RESC, "sysbus LoadELF", "sysbus LoadELFF", f"{RESC}:22: sysbus has no 'LoadELFF'; hil knows "),
+        (RESC, "cpu Vector", "sysbus.core Vector", f"{RESC}:24: no command or device 'sysbus.core'"),
+        (RESC, "cpu Vector", "sysbus.cpu Vektor", f"{RESC}:24: sysbus.cpu has no 'VektorTableOffset'; hil knows "),
+        # the firmware waits for ever, or runs at an address that faults,
+        (REPL, "    IRQ -> nvic@101\n", "", f"{REPL}:28: npu: output IRQ must go to nvic"),
+        (REPL, "    IRQ -> nvic@14\n", "", f"{REPL}:25: uart0: output IRQ must go to nvic"),
+        (REPL, "    IRQ -> cpu@0\n", "", f"{REPL}:9: nvic: output IRQ must go to cpu@0"),
+        (REPL, DWT, "", f"{REPL}:1: expected an entry 'dwt' of type Miscellaneous.DWT"),
+        (REPL, "sysbus 0xE000E000", "sysbus 0xE0010000", f"{REPL}:9: nvic must be at 0xE000E000"),
+        (REPL, "sysbus 0xE0001000", "sysbus 0xE0002000", f"{REPL}:13: dwt must be at 0xE0001000"),
+        # or Renode stands still, or two runs differ.
+        (RESC, '"0.010000"', '"0.000000"', f'{RESC}:15: {QUANTUM} "0.000000" seconds; expected at least 0.010000'),
+        (RESC, '"0.010000"', '"0.000100"', f'{RESC}:15: {QUANTUM} "0.000100" seconds; expected at least 0.010000'),
+    ],
+)
+def test_what_cannot_load_or_would_hang_is_reported(
+    tmp_path: Path, file: str, old: str, new: str, reported: str
+) -> None:
+    _report(tmp_path, "max78000", file, old, new, reported)
+
+
+PRIVILEGED = "PrivilegedArchitecture.Priv1_10"
+
+
+@pytest.mark.parametrize(
+    ("platform_id", "old", "new", "reported"),
+    [
+        ("cv1800b", "    0 -> cpu@11\n", "", "15: plic: output 0 must go to cpu@11"),
+        ("cv1800b", "0 -> cpu@11", "0 -> cpu@9", "16: plic: output 0 must go to cpu@11"),
+        ("cv1800b", "    [0, 1] -> cpu@[3, 7]\n", "", "11: clint: output 1 must go to cpu@7"),
+        ("cv1800b", "cpu@[3, 7]", "cpu@[7, 3]", "12: clint: output 0 must go to cpu@3"),
+        ("cv1800b", "    timeProvider: clint\n", "", "4: cpu: CPU.RiscV64 needs timeProvider"),
+        ("cv1800b", "    numberOfContexts: 1\n", "", "15: plic: IRQControllers.PlatformLevelInterruptController needs"),
+        ("cv1800b", PRIVILEGED, "PrivilegedArchitecture.Nonsense", "6: privilegedArchitecture: no constant 'Privil"),
+        ("cv1800b", "wideRegisters: true", "wideRegisters: false", "27: wideRegisters must be true, as the firmware"),
+        ("stm32h7a3", "    frequency: 64000000\n", "", "37: usart3: UART.STM32F7_USART needs frequency"),
+        ("stm32h7a3", "    initialLimit: 0xFFFFFFFF\n", "", "41: timer2: Timers.STM32_Timer needs initialLimit"),
+    ],
+)
+def test_what_cannot_load_elsewhere_is_reported(
+    tmp_path: Path, platform_id: str, old: str, new: str, reported: str
+) -> None:
+    _report(tmp_path, platform_id, f"{platform_id}.repl", old, new, f"{platform_id}.repl:{reported}")
+
+
+def test_a_users_copy_is_compared_with_the_shipped_header(tmp_path: Path) -> None:
+    """The firmware's image is the shipped one, whoever wrote the description."""
+    folder = _copy(tmp_path)
+    assert check_platforms(["max78000"], [tmp_path]) == [Outcome("max78000", "ok")]
+    _plant(folder, REPL, "IRQ -> nvic@14", "IRQ -> nvic@15")
+    (outcome,) = check_platforms(["max78000"], [tmp_path])
+    assert outcome.problems == (f"{HEADERS}/{HEADER}:8: UART_IRQ is 14; the description says 15",)
 
 
 def test_platforms_without_description_or_script(tmp_path: Path) -> None:
@@ -373,9 +451,42 @@ def test_firmware_fits_the_memories(platform_id: str) -> None:
         assert any(start in memory and start + size - 1 in memory for memory in memories), f"0x{start:08X} + {size}"
 
 
+SUITE = Path(__file__).parents[2] / "robot" / "platforms" / "renode_descriptions.robot"
+
+
 def test_the_robot_suite_loads_every_description() -> None:
-    suite = (Path(__file__).parents[2] / "robot" / "platforms" / "renode_descriptions.robot").read_text(
-        encoding="utf-8"
-    )
-    rows = re.findall(r"^(\S+) {2,}\1$", suite, re.MULTILINE)
+    rows = re.findall(r"^(\S+) {2,}\1$", SUITE.read_text(encoding="utf-8"), re.MULTILINE)
     assert rows == [outcome.platform for outcome in check_platforms([]) if outcome.state != "none"]
+
+
+def _results(folder: Path) -> dict[str, tuple[str, str]]:
+    """Run the suite as a user does: state and message of every case."""
+    pytest.importorskip("robot", reason="Robot Framework is not installed: pip install 'hil[robot]'")
+    command = [sys.executable, "-m", "robot", "--outputdir", str(folder), "--log", "NONE", "--report", "NONE"]
+    done = subprocess.run([*command, str(SUITE)], capture_output=True, text=True, timeout=280)
+    cases = ElementTree.parse(folder / "output.xml").iter("test")  # its own writing, not a stranger's
+    found = {case.attrib["name"]: case.find("status") for case in cases}
+    assert done.returncode == 0, done.stdout
+    return {name: (s.attrib["status"], s.text or "") for name, s in found.items() if s is not None}
+
+
+def test_the_robot_suite_with_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own steps work: every case starts its board and finds the prompt and the parts."""
+    fake = fake_renode(tmp_path)
+    monkeypatch.setenv("HIL_RENODE", str(fake.renode.path))
+    results = _results(tmp_path / "out")
+    assert {state for state, _ in results.values()} == {"PASS"}
+    assert len(results) == 1 + len([o for o in check_platforms([]) if o.state != "none"])
+    commands = fake.commands()
+    assert commands.count("start") == len(results) - 1  # esp32-s3 has no firmware
+    _, first, second = fake.record.read_text(encoding="utf-8").split("argv ")
+    assert "$elf=" in first and "$" not in second and "include" in second
+
+
+def test_the_robot_suite_passes_or_says_once_why_not(tmp_path: Path) -> None:
+    results = _results(tmp_path)
+    states = {state for state, _ in results.values()}
+    if states == {"SKIP"}:
+        (reason,) = {message.strip().splitlines()[-1] for _, message in results.values()}
+        pytest.skip(reason)
+    assert states == {"PASS"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-import socket
+import select
 import struct
+import termios
 import time
 from pathlib import Path
 
@@ -52,28 +54,51 @@ def engine(platforms: Path, fake: FakeRenode, elf: str = "/images/board1.elf") -
 def test_the_commands(platforms: Path, fake: FakeRenode) -> None:
     with engine(platforms, fake) as board:
         url = board.start()
-    match = re.fullmatch(r"socket://127\.0\.0\.1:(\d+)", url)
-    assert match is not None
+        folder = Path(url).parent
+        assert "hil-board-" in folder.name
+    assert not folder.exists()
     script = str(platforms / "board1" / "board1.resc").replace(" ", r"\ ")
     assert fake.commands() == [
+        f"logFile @{folder}/renode.log true",
         "$elf=@/images/board1.elf",
         "$program=@/work/program.bin",
         f"$npu=@{NPU_SOURCE}",
         f"include @{script}",
         "sysbus.cpu PerformanceInMips 120",
         "sysbus.npu Port 4711",
-        f'emulation CreateServerSocketTerminal {match[1]} "term" false',
+        f'emulation CreateUartPtyTerminal "term" "{folder}/uart" true',
         "connector Connect sysbus.console term",
         "start",
     ]
     assert gone(str(fake.record))
 
 
-def test_the_port_of_the_console_is_free(platforms: Path, fake: FakeRenode) -> None:
+def _read(terminal: int, count: int) -> bytes:
+    data = b""
+    while len(data) < count and select.select([terminal], [], [], 20)[0]:
+        data += os.read(terminal, count - len(data))
+    return data
+
+
+def test_the_serial_port_carries_every_byte(platforms: Path, fake: FakeRenode) -> None:
+    """Renode leaves its PTY in a state that no terminal should be in; whoever opens it finds a plain line."""
+    everything = bytes(range(256))
     with engine(platforms, fake) as board:
-        port = int(board.start().rpartition(":")[2])
-        with socket.create_server(("127.0.0.1", port)):
-            pass
+        terminal = os.open(board.start(), os.O_RDWR | os.O_NOCTTY)
+        try:
+            assert _read(terminal, 22) == b"m-init-done\r\nm-ready\r\n"
+            os.write(terminal, everything)
+            assert _read(terminal, 256) == everything
+            assert not termios.tcgetattr(terminal)[3] & (termios.ECHO | termios.ICANON)
+        finally:
+            os.close(terminal)
+
+
+def test_a_renode_that_makes_no_serial_port(platforms: Path, fake: FakeRenode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.emulator.renode.engine.start_commands", lambda *_, **__: ("first",))
+    with pytest.raises(LinkError, match="Renode made no serial port at /.*/uart: No such file"):
+        engine(platforms, fake).start()
+    assert gone(str(fake.record))
 
 
 def test_a_refused_command_ends_renode(platforms: Path, fake: FakeRenode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +109,6 @@ def test_a_refused_command_ends_renode(platforms: Path, fake: FakeRenode, monkey
     assert fake.commands() == ["first", "fail here"]
     assert gone(str(fake.record))
     board.stop()
-
-
-def test_a_port_of_ones_own(platforms: Path, fake: FakeRenode) -> None:
-    with RenodeEngine(
-        "board1", Path("/a.elf"), Path("/p.bin"), 1, 1, port=4712, platform_path=[platforms], renode=fake.renode
-    ) as board:
-        assert board.start() == "socket://127.0.0.1:4712"
-    assert 'emulation CreateServerSocketTerminal 4712 "term" false' in fake.commands()
 
 
 def test_the_end_of_renode_is_noticed(platforms: Path, fake: FakeRenode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,11 +152,12 @@ def test_a_description_without_console(platforms: Path, fake: FakeRenode) -> Non
         engine(platforms, fake).start()
 
 
-@pytest.mark.parametrize("name", ["a;b.elf", "a\nb.elf"])
+@pytest.mark.parametrize("name", ["a;b.elf", "a\nb.elf", 'a".elf'])
 def test_paths_that_the_monitor_cannot_read(platforms: Path, fake: FakeRenode, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be given the path"):
         engine(platforms, fake, f"/images/{name}").start()
-    assert not fake.record.exists()
+    assert not fake.commands()
+    assert gone(str(fake.record))
 
 
 HEADERS = Path(__file__).parents[2] / "firmware" / "port" / "renode"
@@ -150,7 +168,15 @@ WITH_FIRMWARE = sorted(header.stem for header in HEADERS.glob("*.h") if header.n
 def test_shipped_platforms_fit_the_engine(platform_id: str) -> None:
     """Their scripts take the three variables, and their descriptions have the names that the commands use."""
     script = data_dir("platforms") / platform_id / f"{platform_id}.resc"
-    commands = start_commands(script, elf=Path("/a.elf"), program=Path("/p.bin"), npu_port=1, uart_port=2, mips=100)
+    commands = start_commands(
+        script,
+        elf=Path("/a.elf"),
+        program=Path("/p.bin"),
+        npu_port=1,
+        mips=100,
+        uart=Path("/uart"),
+        log=Path("/log"),
+    )
     text = script.read_text(encoding="utf-8")
     description = script.with_suffix(".repl").read_text(encoding="utf-8")
     for command in commands:

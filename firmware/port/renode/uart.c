@@ -42,14 +42,19 @@ int uart_write(int byte) {
 
 #define DATA UART(0x00)
 #define INTERRUPT_ENABLE UART(0x04)
+#define FIFO_CONTROL UART(0x08)
 #define LINE_CONTROL UART(0x0C)
 #define LINE_STATUS UART(0x14)
 
-enum { LINE_8_BITS = 3, INTERRUPT_RX = 1 };
+enum { LINE_8_BITS = 3, INTERRUPT_RX = 1, FIFO_CLEAR_RX = 2 };
 enum { STATUS_RX_READY = 1, STATUS_TX_EMPTY = 0x20 };
 
+/* A reset leaves received bytes in the model's queue, and clearing the queue leaves the flag that says so: a read lowers
+ * it. */
 void uart_init(void) {
     LINE_CONTROL = LINE_8_BITS;
+    FIFO_CONTROL = FIFO_CLEAR_RX;
+    (void)DATA;
     INTERRUPT_ENABLE = INTERRUPT_RX;
 }
 
@@ -70,11 +75,16 @@ int uart_write(int byte) {
 #define STATUS UART(0x14)
 #define CONTROL UART(0x18)
 #define DATA UART(0x1C)
+#define FIFO UART(0x28)
 
+enum { FIFO_RX_ENABLE = 1 << 3 };
 enum { STATUS_RX_FULL = 1 << 21, STATUS_TX_EMPTY = 1 << 23 };
 enum { CONTROL_RX = 1 << 18, CONTROL_TX = 1 << 19, CONTROL_RX_INTERRUPT = 1 << 21 };
 
+/* With the FIFO off, newer models call one byte a full buffer and hold back what follows.  It can only be switched on
+ * while receiver and transmitter are off. */
 void uart_init(void) {
+    FIFO = FIFO_RX_ENABLE;
     CONTROL = CONTROL_RX | CONTROL_TX | CONTROL_RX_INTERRUPT;
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import time
 import xmlrpc.client
 from pathlib import Path
@@ -22,6 +23,9 @@ from hil.errors import LinkError
 FLAGS = ("--disable-gui", "--hide-log", "--robot-server-port", "0", "--port", "-1", "--plain")
 START_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
+
+# A line of Renode's log about the accelerator: 12:00:00 [ERROR] npu: what, or [ERROR] machine/npu: what.
+_ABOUT_NPU = re.compile(r"\[\w+\] (?:\S+[/.])?npu: (.+)")
 
 _BROKEN = (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError)
 
@@ -50,6 +54,16 @@ class Monitor:
             self._server = xmlrpc.client.ServerProxy(f"http://127.0.0.1:{port}/", transport=transport, allow_none=True)
             self._stack = stack.pop_all()
 
+    @property
+    def folder(self) -> Path:
+        """A private folder that goes with Renode, and in which it runs."""
+        return self._workspace.path
+
+    @property
+    def log(self) -> Path:
+        """Where Renode writes its log, once it is told to: ``logFile``."""
+        return self.folder / "renode.log"
+
     def execute(self, command: str) -> str:
         """Run one Monitor command; what it printed.
 
@@ -65,7 +79,7 @@ class Monitor:
         if not isinstance(answer, dict) or answer.get("status") != "PASS":
             reason = answer.get("error", "") if isinstance(answer, dict) else answer
             raise LinkError(
-                f"Renode refused '{command}': {_one_line(reason) or 'no reason given'}",
+                f"Renode refused '{command}': {_one_line(reason) or 'no reason given'}{self._npu_words()}",
                 hint="see docs/renode.md; try the command in Renode's own Monitor",
             )
         return str(answer.get("return", ""))
@@ -73,7 +87,15 @@ class Monitor:
     def failure(self) -> str | None:
         """Why Renode no longer runs; None while it does."""
         code = self._child.exit_code
-        return None if code is None else f"Renode ended with exit code {code}{self._last_words()}"
+        return None if code is None else f"Renode ended with exit code {code}{self._last_words()}{self._npu_words()}"
+
+    def npu_complaint(self) -> str | None:
+        """The last line about the accelerator in Renode's log; None where there is none."""
+        try:
+            found = _ABOUT_NPU.findall(self.log.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            return None  # no log yet, or no more
+        return f"the accelerator in Renode: {_one_line(found[-1])}" if found else None
 
     def close(self) -> None:
         self._stack.close()
@@ -105,8 +127,13 @@ class Monitor:
 
     def _lost(self, what: str, hint: str) -> LinkError:
         """Ends Renode, so that its output is complete, and adds the last line of it."""
+        npu_words = self._npu_words()  # the log goes with Renode
         self._workspace.close()
-        return LinkError(what + self._last_words(), hint=hint)
+        return LinkError(what + self._last_words() + npu_words, hint=hint)
+
+    def _npu_words(self) -> str:
+        complaint = self.npu_complaint()
+        return f"; {complaint}" if complaint is not None else ""
 
     def _last_words(self) -> str:
         lines = self._child.output().strip().splitlines()
