@@ -15,7 +15,7 @@ PACKAGE = Path(hil.__file__).parent
 # Lower layers first; a module may import from its own layer and from those before it.
 LAYERS = (
     {"__init__", "errors"},
-    {"units", "files", "data", "toml"},
+    {"units", "files", "data", "toml", "pictures"},
     {"network"},
     {"zoo"},
     {"platform"},

@@ -20,6 +20,7 @@ from hil.backend.run import (
     Interval,
     Memory,
     MemoryFigures,
+    MeterFigures,
     NetworkFigures,
     OpFigures,
     OutputFigures,
@@ -43,7 +44,7 @@ class Figures:
     """What a backend found out about one plan.
 
     ``sums`` has an entry per sum of phases (``hil.cost.SUMS``); ``op_latency_s`` one per op, None where unknown.
-    ``notes`` come after those of the plan; ``board``, ``outputs`` and ``accuracy`` where a board ran the network.
+    ``notes`` come after those of the plan; ``board`` to ``accuracy`` are there where a board ran the network.
     """
 
     backend: str
@@ -53,6 +54,7 @@ class Figures:
     op_latency_s: Sequence[float | None]
     notes: tuple[str, ...] = ()
     board: BoardFigures | None = None
+    meter: MeterFigures | None = None
     outputs: OutputFigures | None = None
     accuracy: Accuracy | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -117,6 +119,7 @@ def assemble(plan: Plan, index: int, predicted: Predicted, figures: Figures, opt
         period_s=options.period_s,
         timeline=_timeline(timeline),
         board=figures.board,
+        meter=figures.meter,
         outputs=figures.outputs,
         accuracy=figures.accuracy,
         provenance=_provenance(plan, model, figures.provenance),

@@ -20,7 +20,8 @@ class BoardOptions:
     ``port`` or ``board`` (an entry of the board map) is where it is, ``capture`` the file that ``replay`` plays back.
     ``warmups``: None for ten on a real board and none on an emulated one.  ``window_s``: choose the number of
     inferences so that one window of them takes at least so long; ``windows``: how many such windows.  ``data_set``:
-    samples to predict, ``digits`` or a ``.npz`` file.  ``seed`` makes the input.
+    samples to predict, ``digits`` or a ``.npz`` file.  ``seed`` makes the input.  ``meter`` measures energy at ``site``
+    (None: the scope of the platform file) with ``meter_rate_hz`` (None: the most that it can).
     """
 
     port: str | None = None
@@ -32,6 +33,9 @@ class BoardOptions:
     windows: int = 1
     data_set: str | None = None
     seed: int = 1
+    meter: str | None = None
+    meter_rate_hz: float | None = None
+    site: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

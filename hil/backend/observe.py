@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import statistics
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hil import zoo
 from hil.backend.base import BoardOptions
+from hil.backend.metered import MeteredEnergy, Metering
 from hil.backend.run import Accuracy, BoardFigures, OutputFigures
 from hil.board.codec import OpTime, PhaseTime
 from hil.board.session import Identity, Session
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 # MLPerf Tiny's default.  A board in virtual time has nothing to warm up.
 REAL_WARMUPS = 10
+# What a board does between the command and the first warm-up.
+_BEFORE = ("npu_init", "weight_load", "input_load")
 # Results are printed with three decimals.
 _RESULT_TOLERANCE = 0.00051
 # A board's clock counts microseconds where it does not report phases in nanoseconds.
@@ -48,10 +52,13 @@ class Observation:
     accuracy: Accuracy | None
     board: BoardFigures
     notes: tuple[str, ...] = ()
+    energy: MeteredEnergy | None = None
 
 
-def observe(session: Session, plan: Plan, options: BoardOptions, repeat: int) -> Observation:
-    """Run the benchmark on a connected board.
+def observe(
+    session: Session, plan: Plan, options: BoardOptions, repeat: int, metering: Metering | None = None
+) -> Observation:
+    """Run the benchmark on a connected board, under a meter where there is one.
 
     Raises LinkError, and ConfigError where the board runs something else or a data set does not fit.
     """
@@ -68,7 +75,10 @@ def observe(session: Session, plan: Plan, options: BoardOptions, repeat: int) ->
     inferences, expected_s = _inferences(session, options, repeat, warmups)
     times: dict[str, list[float]] = {}
     for _ in range(options.windows):
-        result = session.infer(inferences, warmups, expected_s)
+        if metering is None:
+            result = session.infer(inferences, warmups, expected_s)
+        else:
+            result = metering.infer(session, inferences, warmups, expected_s)
         phases = {time.name: time.ns * 1e-9 / time.count for time in _phases(session, identity) if time.count}
         if result.latency_s is not None:
             phases.setdefault("inference", result.latency_s)
@@ -76,6 +86,11 @@ def observe(session: Session, plan: Plan, options: BoardOptions, repeat: int) ->
             times.setdefault(phase, []).append(seconds)
     if "inference" not in times:
         raise LinkError("the board gave no times", hint="set it to performance mode: it is in energy mode")
+    energy = None
+    if metering is not None:
+        median = {phase: statistics.median(values) for phase, values in times.items()}
+        before_s = sum(median.get(phase, 0.0) for phase in _BEFORE) + warmups * median["inference"]
+        energy = metering.energy(f"{network.name}--{plan.target.id}", before_s)
     op_s: dict[int, float] = {}
     for op in _ops(session, identity):  # an op may be several steps of the firmware
         op_s[op.index] = op_s.get(op.index, 0.0) + op.ns * 1e-9 / inferences
@@ -98,6 +113,7 @@ def observe(session: Session, plan: Plan, options: BoardOptions, repeat: int) ->
         accuracy,
         board,
         notes,
+        energy,
     )
 
 

@@ -178,6 +178,26 @@ class BoardFigures(Model):
     capture: str | None = None
 
 
+class MeterFigures(Model):
+    """The instrument behind a measured energy: which one, at which site, and how its clock was brought to the board's.
+
+    ``windows_j``: gross energy of one inference in each window.  ``traces`` are folders beside the captures.
+    """
+
+    model: str
+    serial: str = ""
+    firmware: str = ""
+    driver: str = ""
+    site: str
+    rate_hz: float
+    alignment: str
+    skew_ppm: float
+    idle_power_w: float | None = None
+    idle_drift_w: float | None = None
+    windows_j: tuple[float, ...] = ()
+    traces: tuple[str, ...] = ()
+
+
 class OutputFigures(Model):
     """The outputs for a seeded random input against the reference interpreter's.
 
@@ -233,6 +253,7 @@ class Run(Model):
     period_s: float | None = None
     timeline: Timeline | None = None
     board: BoardFigures | None = None
+    meter: MeterFigures | None = None
     outputs: OutputFigures | None = None
     accuracy: Accuracy | None = None
     provenance: Provenance

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hil.backend.analytic import predicted_figures
-from hil.backend.assemble import Figures, Predicted, assemble, make_model
+from hil.backend.assemble import Figures, Predicted, assemble, energy_scope, make_model
 from hil.backend.base import RunOptions, Surroundings
 from hil.backend.emulated import virtual_figures
+from hil.backend.metered import Metering, checks_folder, with_energy
 from hil.backend.observe import LAP_RESOLUTION_S, Observation, kind_of, observe
 from hil.backend.run import Fidelity, PhaseFigures, Run
 from hil.backend.timed import repeated, sums, timed
 from hil.backend.transcript import observe_transcript
 from hil.board.boards import Board, get_board, load_boards, resolve_port
 from hil.board.capture import ReplayLink, is_capture, new_capture_path, read_capture
+from hil.board.clock import MonotonicClock
 from hil.board.session import Limits, Session, open_session
 from hil.errors import ConfigError
+from hil.meter.registry import open_meter
 from hil.plan import PHASES, Plan
 from hil.platform import Target
 
@@ -42,10 +46,29 @@ class SerialBackend:
         path = new_capture_path(f"{plan.network.name}--{plan.target.id}", self._around.captures)
         port = resolve_port(options.board.board or "at the port", board)
         baud = options.board.baud or board.baud
-        with open_session(port, baud, capture_path=path, limits=board.limits, mode=board.mode) as session:
+        with (
+            open_session(port, baud, capture_path=path, limits=board.limits, mode=board.mode) as session,
+            self._metering(plan.target, options, board, path.parent) as metering,
+        ):
             session.connect()
-            seen = observe(session, plan, options.board, options.repeat)
+            seen = observe(session, plan, options.board, options.repeat, metering)
         return _run_of(plan, options, seen, self.name, path, read_capture(path).header.started)
+
+    @contextmanager
+    def _metering(self, target: Target, options: RunOptions, board: Board, folder: Path) -> Iterator[Metering | None]:
+        """The meter that was asked for, or that of the board map, opened without a glitch of the board's supply."""
+        spec = options.board.meter or board.meter
+        if spec is None:
+            yield None
+            return
+        site = options.board.site or energy_scope(target).partition(",")[0]
+        meter = open_meter(spec, site=site, raw_folder=folder)
+        try:
+            meter.open()
+            rate_hz = meter.configure(options.board.meter_rate_hz or meter.caps.rate_max_hz)
+            yield Metering(meter, rate_hz, site, folder, checks_folder(), MonotonicClock())
+        finally:
+            meter.close()
 
     def _board(self, target: Target, options: RunOptions) -> Board:
         """The board that was asked for; an unknown one has the usual limits.  Raises ConfigError."""
@@ -106,7 +129,7 @@ def _capture_of(options: RunOptions) -> Path:
 def _run_of(plan: Plan, options: RunOptions, seen: Observation, backend: str, capture: Path, started: str) -> Run:
     predicted = Predicted.of([plan], options)
     make = measured_figures if kind_of(seen.identity) is None else virtual_figures
-    figures = make(plan, 0, predicted, seen, backend, capture)
+    figures = with_energy(make(plan, 0, predicted, seen, backend, capture), seen.energy)
     run = assemble(plan, 0, predicted, figures, options)
     # The time of the measurement, not of its replay.
     return run.model_copy(update={"provenance": run.provenance.model_copy(update={"created": started})})
@@ -139,7 +162,9 @@ def measured_figures(
 
 def _caveats(seen: Observation) -> tuple[str, ...]:
     """What a reader of the figures must know."""
-    notes = ["energies are the cost model's power times the measured time: no meter"]
+    notes = []
+    if seen.energy is None:
+        notes.append("energies are the cost model's power times the measured time: no meter")
     if set(seen.phase_samples_s) == {"inference"}:
         notes.append("the board times inferences only: the total leaves out initialisation, memory I/O and decoding")
     if seen.board.windows == 1:

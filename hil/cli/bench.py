@@ -69,6 +69,9 @@ def _add_board(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--window", metavar="TIME", help="time so many inferences that they take at least this, as 10s")
     group.add_argument("--windows", type=_positive, default=1, metavar="N", help="timed windows (default: 1)")
     group.add_argument("--data-set", metavar="SET", help="accuracy over a data set: digits, or a .npz: inputs, labels")
+    group.add_argument("--meter", metavar="METER", help="serial: measure energy: ppk2, otii, … (see hil meters)")
+    group.add_argument("--meter-rate", metavar="RATE", help="samples per second, as 10kHz (default: the most it can)")
+    group.add_argument("--site", metavar="TEXT", help="what the meter measures (default: the platform's power scope)")
     group.add_argument("--seed", type=_count, default=1, metavar="N", help="of the random input (default: 1)")
 
 
@@ -189,6 +192,9 @@ def _options(args: argparse.Namespace) -> RunOptions:
         windows=args.windows,
         data_set=args.data_set,
         seed=args.seed,
+        meter=args.meter,
+        meter_rate_hz=parse_quantity(args.meter_rate, "Hz") if args.meter_rate is not None else None,
+        site=args.site,
     )
     return RunOptions(args.repeat, not args.uncalibrated, period, battery_j, board)
 

@@ -86,6 +86,16 @@ _PARTS: tuple[tuple[str, str, Callable[[], str | None], str, bool], ...] = (
         "apt install gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
         True,
     ),
+    ("ruptures", "phases in a trace without a wire", lambda: _package("ruptures"), "pip install 'hil[meters]'", True),
+    (
+        "Joulescope",
+        "the instrument",
+        lambda: _package("pyjoulescope_driver"),
+        "pip install 'hil[joulescope]'",
+        True,
+    ),
+    ("Otii", "the instrument", lambda: _package("otii-tcp-client"), "pip install 'hil[otii]'", True),
+    ("Monsoon", "the instrument", lambda: _package("Monsoon"), "pip install 'hil[monsoon]'", True),
     (
         "Robot Framework",
         "the suites in robot/",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from hil.compare.gate import Change, Gate
 from hil.compare.junit import Case
 from hil.compare.reading import METRICS, UNITS, Metric
 from hil.compare.verdict import OUTCOMES, Comparison, Outcome, Verdict, percent
-from hil.errors import ConfigError, UnavailableError
-from hil.files import write_atomic
+from hil.errors import ConfigError
+from hil.pictures import picture
 from hil.report.tables import say
 from hil.units import format_si
 
@@ -184,31 +183,18 @@ def gate_cases(result: Gate) -> list[Case]:
 
 
 def write_plot(comparison: Comparison, path: Path) -> None:
-    """Parity, and difference against size, a row per metric; ``.svg`` or ``.png``.
+    """Parity, and difference against size, a row per metric.
 
-    Raises ConfigError for another suffix or where there is nothing to plot, UnavailableError without matplotlib.
+    Raises ConfigError where there is nothing to plot, and what ``hil.pictures.picture`` raises.
     """
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in ("svg", "png"):
-        raise ConfigError(f"{path}: plots are .svg or .png", hint=f"--plot {path.with_suffix('.svg')}")
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UnavailableError("no plots: matplotlib is missing", hint="pip install 'hil[plots]'") from error
     judged = [verdict for verdict in comparison.verdicts if verdict.interval is not None]
     metrics = [metric for metric in METRICS if any(verdict.metric == metric for verdict in judged)]
     if not judged:
         raise ConfigError(f"{path}: nothing to plot, no figures are comparable", hint="leave --plot out to see why")
-    # A salt of its own makes two plots of the same comparison equal, byte for byte.
-    with rc_context({"svg.hashsalt": "hil"}):
-        figure = Figure(figsize=(11, 4.6 * len(metrics)), layout="constrained")
+    with picture(path, (11, 4.6 * len(metrics))) as figure:
         axes = figure.subplots(len(metrics), 2, squeeze=False)
         for row, metric in zip(axes, metrics, strict=True):
             _plot_row(row, [verdict for verdict in judged if verdict.metric == metric], comparison, metric)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, dpi=130, metadata={"Date": None} if suffix == "svg" else None)
-    write_atomic(path, buffer.getvalue())
 
 
 def _plot_row(axes: Any, verdicts: Sequence[Verdict], comparison: Comparison, metric: Metric) -> None:

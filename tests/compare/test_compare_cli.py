@@ -116,8 +116,8 @@ def test_plots(files: dict[str, str], tmp_path: Path, suffix: str, start: bytes)
 
 
 def test_plots_that_cannot_be_made(files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"\.svg or \.png"):
-        hil("compare", files["kws"], files["kws"], "--plot", str(tmp_path / "plot.pdf"))
+    with pytest.raises(ConfigError, match="no kind of picture"):
+        hil("compare", files["kws"], files["kws"], "--plot", str(tmp_path / "plot.doc"))
     pytest.importorskip("matplotlib", reason="plots need matplotlib (pip install 'hil[plots]')")
     with pytest.raises(ConfigError, match="nothing to plot"):
         hil("compare", files["kws"], files["point"], "--plot", str(tmp_path / "plot.svg"))

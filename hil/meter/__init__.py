@@ -1,0 +1,1 @@
+"""Power meters: instruments and importers, traces, alignment with a board's phases, energy by phase."""

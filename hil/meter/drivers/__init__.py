@@ -1,0 +1,1 @@
+"""Instruments, one module each.  ``hil.meter.registry.open_meter`` finds them by name."""

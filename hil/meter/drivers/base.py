@@ -1,0 +1,170 @@
+"""What all drivers have in common: the order of calls, and that a trace is decoded from its raw recording."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hil.errors import MeterError
+from hil.meter.drivers.raw import Bytes, Header, RawWriter, read_raw
+from hil.meter.errors import MeterProtocolError, MeterRefused, NotSupported, SettingError
+from hil.meter.types import MeterCaps, MeterInfo, Trace, Trigger
+
+Decoder = Callable[[Header, Bytes], Trace]
+
+
+class Driver(ABC):
+    """An instrument at an address; a subclass adds how to talk to it."""
+
+    driver: ClassVar[str]
+    caps: MeterCaps
+
+    def __init__(self, address: str, *, site: str = "", raw_folder: Path | None = None) -> None:
+        self.port = address
+        self.site = site
+        self.info = MeterInfo(self.driver, driver=self.driver)
+        self._raw_folder = raw_folder
+        self._is_open = False
+        self._rate_hz: float | None = None
+        self._raw: RawWriter | None = None
+
+    # What a subclass says.
+
+    @abstractmethod
+    def _connect(self, keep_power: bool) -> MeterInfo:
+        """Find out who is there, without touching the supply where ``keep_power``."""
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Let go.  May be called more than once, and after a ``_connect`` that failed."""
+
+    @abstractmethod
+    def _set_rate(self, rate_hz: float, range_a: float | None) -> float: ...
+
+    @abstractmethod
+    def _set_supply(self, voltage_v: float | None, limit_a: float | None) -> None: ...
+
+    @abstractmethod
+    def _settings(self) -> Mapping[str, Any]:
+        """What the decoder needs.  Raises SettingError where it is not known."""
+
+    @abstractmethod
+    def _begin(self, trigger: Trigger, raw: RawWriter) -> None:
+        """Start the acquisition; what it yields goes to ``raw``."""
+
+    @abstractmethod
+    def _finish(self, raw: RawWriter) -> MeterError | None:
+        """End the acquisition when all of it is in ``raw``; what went wrong, if the bytes themselves do not say it."""
+
+    @abstractmethod
+    def _decode(self, header: Header, data: Bytes) -> Trace: ...
+
+    # What a user calls.
+
+    def open(self, *, keep_power: bool = True) -> None:
+        if self._is_open:
+            return
+        try:
+            self.info = self._connect(keep_power)
+            self._is_open = True
+        finally:
+            if not self._is_open:
+                self._disconnect()
+
+    def configure(self, rate_hz: float, range_a: float | None = None) -> float:
+        self._require_idle("configured")
+        if not 0 < rate_hz <= self.caps.rate_max_hz:
+            raise NotSupported(
+                f"{self.port}: {rate_hz:g} Hz asked for; {self.info.model} takes "
+                f"{self.caps.rate_min_hz:g} to {self.caps.rate_max_hz:g} Hz",
+                hint="ask for a lower rate",
+            )
+        self._rate_hz = self._set_rate(rate_hz, range_a)
+        return self._rate_hz
+
+    def supply(self, voltage_v: float | None, limit_a: float | None = None) -> None:
+        self._require_idle("told to supply")
+        if not self.caps.supplies_dut:
+            raise NotSupported(f"{self.port}: {self.info.model} supplies no board", hint="supply it by other means")
+        self._set_supply(voltage_v, limit_a)
+
+    def start(self, trigger: Trigger = "software") -> None:
+        self._require_idle("started")
+        if trigger == "hardware" and not self.caps.hw_trigger:
+            raise NotSupported(f"{self.port}: {self.info.model} has no hardware trigger", hint="start it by software")
+        if self._rate_hz is None:
+            raise SettingError(f"{self.port}: started before it was configured", hint="call configure first")
+        header = Header(self.driver, self.port, self.site, self._rate_hz, self.info, self._settings())
+        raw = RawWriter(header, self._raw_folder)
+        try:
+            self._begin(trigger, raw)
+            self._raw = raw
+        finally:
+            if self._raw is None:
+                raw.close()
+
+    def stop(self) -> Trace:
+        raw, self._raw = self._raw, None
+        if raw is None:
+            raise SettingError(f"{self.port}: stopped before it was started", hint="call start first")
+        try:
+            problem = self._finish(raw)
+        finally:
+            raw.close()
+        try:
+            trace = decode_file(raw.path, self._decode)
+        except MeterRefused:
+            raise  # the instrument's own word says more than that it fell silent
+        except MeterError as error:
+            raise problem or error from None
+        if problem is not None:
+            raise problem
+        return trace
+
+    def close(self) -> None:
+        raw, self._raw = self._raw, None
+        try:
+            self._disconnect()
+        finally:
+            self._is_open, self._rate_hz = False, None
+            if raw is not None:
+                raw.close()
+
+    # What a subclass uses.
+
+    def _require_idle(self, what: str) -> None:
+        if not self._is_open:
+            raise SettingError(f"{self.port}: {what} before it was opened", hint="call open first")
+        if self._raw is not None:
+            raise SettingError(f"{self.port}: {what} while it records", hint="stop it first")
+
+
+def decode_file(path: Path, decoder: Decoder) -> Trace:
+    """The trace in a raw recording.  Raises MeterError."""
+    header, data = read_raw(path)
+    trace = decoder(header, data)
+    if trace.current_a.size == 0:
+        raise MeterProtocolError(f"{path}: no sample in {data.size} bytes", hint="was it triggered?")
+    return replace(trace, raw=str(path))
+
+
+def runs(mask: npt.NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
+    """Where a mask is true, as ``(start, stop)``."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
+    return tuple((int(start), int(stop)) for start, stop in edges.reshape(-1, 2))
+
+
+def refuse_limit(port: str, limit_a: float | None) -> None:
+    if limit_a is not None:
+        raise NotSupported(f"{port}: a current limit of {limit_a:g} A asked for; it cannot be set", hint="leave it out")
+
+
+def require_within(port: str, what: str, value: float, low: float, high: float, unit: str) -> None:
+    if not low <= value <= high:
+        raise NotSupported(f"{port}: {what} {value:g} {unit} asked for, {low:g} to {high:g} {unit} possible")

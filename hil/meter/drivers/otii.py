@@ -1,0 +1,172 @@
+"""Qoitech Otii Arc and Ace through their server's TCP interface and the vendor's client (``otii-tcp-client``).
+
+The server records; at the end the channels are fetched: main current (mc) and voltage (mv), digital inputs (i1, i2).
+The voltage may be sampled more slowly; it is interpolated at the times of the current.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from hil.errors import MeterError
+from hil.meter.drivers.base import Driver, require_within
+from hil.meter.drivers.raw import Bytes, Header, RawWriter, blocks
+from hil.meter.drivers.vendor import import_vendor, vendor_errors
+from hil.meter.errors import MeterProtocolError, MeterTimeout, NotSupported, SettingError
+from hil.meter.types import Float, MeterCaps, MeterInfo, Trace, Trigger
+
+DEFAULT_ADDRESS = "127.0.0.1:1905"
+_INPUTS = ("i1", "i2")
+_CHUNK = 40_000
+_ANSWER_S = 30.0  # for one chunk of a channel
+_FIND_S = 5
+_VOLT_MAX = 5.0
+
+
+class Otii(Driver):
+    """An Otii at a server.  ``device``: its name or id, where the server has several."""
+
+    driver = "otii"
+    caps = MeterCaps(4_000.0, 50_000.0, measures_voltage=True, supplies_dut=True, digital_inputs=2)
+
+    def __init__(
+        self, address: str = "", *, site: str = "", raw_folder: Path | None = None, device: str | None = None
+    ) -> None:
+        super().__init__(address or DEFAULT_ADDRESS, site=site, raw_folder=raw_folder)
+        host, _, port = self.port.rpartition(":")
+        if not host or not port.isdecimal():
+            raise SettingError(f"otii:{address}: expected HOST:PORT", hint=f"the server's default is {DEFAULT_ADDRESS}")
+        self._host, self._tcp_port = host, int(port)
+        self._wanted = device
+        self._client: Any = None
+        self._device: Any = None
+        self._project: Any = None
+
+    def _connect(self, keep_power: bool) -> MeterInfo:
+        otii_client = import_vendor("otii_tcp_client.otii_client", "otii")
+        self._client = otii_client.OtiiClient()
+        with vendor_errors(f"{self.port}: connecting"):
+            otii = self._client.connect(host=self._host, port=self._tcp_port, try_for_seconds=0)
+            self._device = self._select(otii.get_devices(timeout=_FIND_S))
+            self._project = otii.get_active_project() or otii.create_project()
+            self._device.add_to_project()
+            version = self._device.get_version()
+        firmware = str(version.get("fw_version", ""))
+        return MeterInfo(f"Otii {self._device.type}", str(self._device.id), firmware, self.driver)
+
+    def _select(self, devices: list[Any]) -> Any:
+        there = ", ".join(f"{device.name} ({device.id})" for device in devices) or "none"
+        matching = [device for device in devices if self._wanted in (None, device.name, device.id)]
+        if len(matching) != 1:
+            what = f"device '{self._wanted}'" if self._wanted else "which Otii?"
+            raise SettingError(f"{self.port}: {what}: {len(matching)} of them", hint=f"there: {there}; ?device=NAME")
+        return matching[0]
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with vendor_errors(f"{self.port}: disconnecting"):
+                client.disconnect()
+
+    def _set_rate(self, rate_hz: float, range_a: float | None) -> float:
+        device = self._device
+        with vendor_errors(f"{self.port}: setting channels"):
+            if range_a is not None:
+                device.set_range("high" if range_a > 19e-3 else "low")  # the Arc's low range ends at 19 mA
+            for channel in ("mc", "mv", *_INPUTS):
+                device.enable_channel(channel, True)
+            if device.type != "Arc":  # the Arc's rates are fixed
+                device.set_channel_samplerate("mc", round(rate_hz))
+            actual_hz = float(device.get_channel_samplerate("mc"))
+        if actual_hz < rate_hz * (1 - 1e-6):
+            raise NotSupported(f"{self.port}: {rate_hz:g} Hz asked for, {self.info.model} takes {actual_hz:g} Hz")
+        return actual_hz
+
+    def _set_supply(self, voltage_v: float | None, limit_a: float | None) -> None:
+        if voltage_v is not None:
+            require_within(self.port, "voltage", voltage_v, 0.5, _VOLT_MAX, "V")
+        with vendor_errors(f"{self.port}: supplying"):
+            if voltage_v is not None:
+                self._device.set_main_voltage(voltage_v)
+                if limit_a is not None:
+                    self._device.set_max_current(limit_a)
+            self._device.set_main(voltage_v is not None)
+
+    def _settings(self) -> Mapping[str, Any]:
+        return {}
+
+    def _begin(self, trigger: Trigger, raw: RawWriter) -> None:
+        with vendor_errors(f"{self.port}: starting"):
+            self._project.start_recording()
+
+    def _finish(self, raw: RawWriter) -> MeterError | None:
+        with vendor_errors(f"{self.port}: fetching the recording"):
+            self._project.stop_recording()
+            recording = self._project.get_last_recording()
+            if recording is None:
+                return MeterTimeout(f"{self.port}: the server has no recording")
+            for channel in ("mc", "mv"):
+                info = recording.get_channel_info(self._device.id, channel)
+                raw.block({"channel": channel, "info": info})
+            for channel in ("mc", "mv", *_INPUTS):
+                count = recording.get_channel_data_count(self._device.id, channel)
+                for index in range(0, count, _CHUNK):
+                    self._fetch(recording, channel, index, min(_CHUNK, count - index), raw)
+        return None
+
+    def _fetch(self, recording: Any, channel: str, index: int, count: int, raw: RawWriter) -> None:
+        """One request of the client's ``get_channel_data``, which would wait for ever."""
+        data = {"device_id": self._device.id, "recording_id": recording.id, "channel": channel}
+        request = {"type": "request", "cmd": "recording_get_channel_data"}
+        request["data"] = cast(Any, data | {"index": index, "count": count})
+        answer = recording.connection.send_and_receive(request, _ANSWER_S)
+        if answer["type"] == "error":
+            raise MeterProtocolError(f"{self.port}: {channel}: {str(answer)[:200]}")
+        content = answer["data"]
+        if channel in _INPUTS:
+            raw.block({"channel": channel}, json.dumps(content["values"]).encode())
+            return
+        meta = {"channel": channel, "timestamp": content["timestamp"], "interval": content["interval"]}
+        raw.block(meta, np.asarray(content["values"], "<f8").tobytes())
+
+    def _decode(self, header: Header, data: Bytes) -> Trace:
+        return decode(header, data)
+
+
+def decode(header: Header, data: Bytes) -> Trace:
+    """The trace in the blocks of a recording.  Raises MeterError."""
+    chunks: dict[str, list[Float]] = {"mc": [], "mv": []}
+    first: dict[str, tuple[float, float]] = {}  # time and interval
+    edges: dict[str, list[Any]] = {channel: [] for channel in _INPUTS}
+    lengths_s: dict[str, float] = {}
+    try:
+        for meta, payload in blocks(data):
+            channel = str(meta["channel"])
+            if channel in edges:
+                edges[channel] += [(float(e["timestamp"]), bool(e["value"])) for e in json.loads(payload)]
+            elif "info" in meta:
+                lengths_s[channel] = float(meta["info"]["to"]) - float(meta["info"]["from"])
+            else:
+                chunks[channel].append(np.frombuffer(payload, "<f8"))
+                first.setdefault(channel, (float(meta["timestamp"]), float(meta["interval"])))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise MeterProtocolError(f"not a recording of an Otii: {error!r}"[:200]) from error
+    if not first.keys() >= {"mc", "mv"} or any(interval <= 0 for _, interval in first.values()):
+        raise MeterProtocolError("the recording has no main current or no main voltage", hint="was it triggered?")
+    current, slow = (np.concatenate(chunks[channel]) for channel in ("mc", "mv"))
+    (t0_s, dt_s), (slow_t0_s, slow_dt_s) = first["mc"], first["mv"]
+    t_s = t0_s + dt_s * np.arange(current.size)
+    voltage = slow if slow.size == current.size else np.interp(t_s, slow_t0_s + slow_dt_s * np.arange(slow.size), slow)
+    digital = np.zeros(current.size, np.uint8)
+    for bit, channel in enumerate(_INPUTS):
+        times = np.array([time_s for time_s, _ in edges[channel]])
+        levels = np.array([False, *(level for _, level in edges[channel])])
+        digital |= levels[np.searchsorted(times, t_s + 1e-9, side="right")].astype(np.uint8) << bit
+    missing = round(lengths_s.get("mc", 0.0) / dt_s) - current.size
+    notes = (f"the server has {missing} samples fewer than its recording is long",) if missing > 1 else ()
+    return Trace(header.site, current, voltage, dt_s=dt_s, t0_s=t0_s, digital=digital, info=header.info, notes=notes)

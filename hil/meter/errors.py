@@ -1,0 +1,78 @@
+"""What can go wrong with a power figure, by name.  All are ``MeterError``: the command line ends with exit code 4."""
+
+from __future__ import annotations
+
+from hil.errors import MeterError
+
+
+class MeterProtocolError(MeterError):
+    """The instrument sent something that its protocol does not allow there."""
+
+
+class MeterTimeout(MeterError):
+    """The instrument did not answer, or stopped sending, before a deadline."""
+
+
+class MeterLost(MeterError):
+    """The port went away, or the far end closed."""
+
+
+class MeterRefused(MeterError):
+    """The instrument understood and declined, or reported a fault of its own (over-current, supply off)."""
+
+
+class NotSupported(MeterError):
+    """The instrument cannot do what was asked: supply a board, take this rate, trigger in hardware."""
+
+
+class SettingError(MeterError):
+    """A meter that does not exist, or a setting that is wrong or missing."""
+
+
+class TraceError(MeterError):
+    """A trace that is no trace: shapes that differ, times that go backwards, values that are not numbers."""
+
+
+class FormatError(MeterError):
+    """A trace file that cannot be read: no dialect fits, or a line is not what its dialect says."""
+
+
+class GapError(MeterError):
+    """Samples are missing where an energy was asked for."""
+
+
+class OverRangeError(MeterError):
+    """Samples at the end of the range where an energy was asked for: the true current was higher."""
+
+
+class OutsideError(MeterError):
+    """A window that the trace does not cover."""
+
+
+class WindowError(MeterError):
+    """A window too short for the sampling rate (or for the jitter of a clock) and the tolerance asked for."""
+
+
+class ScopeError(MeterError):
+    """The trace was taken at another site than the figure asked for."""
+
+
+class AlignmentError(MeterError):
+    """The board's clock and the meter's cannot be brought together."""
+
+
+class MissingEdgeError(AlignmentError):
+    """The board changed its line and the meter did not see it."""
+
+
+class ExtraEdgeError(AlignmentError):
+    """The meter saw edges that the board did not make."""
+
+
+class StretchError(AlignmentError):
+    """One clock runs at another speed than the other, by more than any oscillator explains: a wrong rate, or samples
+    lost unseen."""
+
+
+class ClockError(AlignmentError):
+    """Traces whose clocks were not brought together cannot be added."""

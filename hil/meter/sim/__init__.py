@@ -1,0 +1,1 @@
+"""Simulated instruments that speak the real ones' bytes, so that the drivers run against them unchanged."""

@@ -1,0 +1,153 @@
+"""A benchmark under a meter, end to end: an emulated board, and each instrument's own driver against its simulator.
+
+The truth is the simulated course of power: idle, then a known power from the first lap to the last.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hil.backend import BoardOptions, RunOptions, Surroundings
+from hil.backend.analytic import AnalyticBackend
+from hil.backend.metered import IDLE_S
+from hil.backend.run import Run
+from hil.backend.serial import SerialBackend
+from hil.emulator.board import EmulatedBoard
+from hil.emulator.process import Workspace
+from hil.errors import MeterError
+from hil.meter.sim import ina2xx, lpm01a, otii, ppk2, stlink_v3pwr
+from hil.meter.sim.instrument import Faults, Timeline
+from hil.plan import Plan
+from tests.backend.conftest import plan_of
+
+IDLE_W, WORK_W, SUPPLY_V = 6e-3, 24e-3, 3.3
+WORK_S = 0.6  # the length of a window
+LEAD_S = 0.12  # from the end of the idle to the work, so that idle is surely over when the host says so
+SITE = "rail VCOREA"
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return plan_of("digits", "max78000")
+
+
+@pytest.fixture(scope="module")
+def board(plan: Plan) -> Iterator[EmulatedBoard]:
+    with Workspace() as space:
+        emulated = EmulatedBoard.of_plan(plan, "python", space)
+        yield emulated
+        emulated.close()
+
+
+@pytest.fixture(scope="module")
+def latency_s(plan: Plan) -> float:
+    (run,) = AnalyticBackend().run([plan], RunOptions())
+    return round(run.phases["inference"].latency_s.mean * 1e9) * 1e-9
+
+
+def timeline(latency_s: float, inferences: int, edges: bool) -> Timeline:
+    start_s = IDLE_S + LEAD_S
+    end_s = start_s + latency_s * inferences
+    pin = ((start_s, 1), (end_s, 0)) if edges else ()
+    return Timeline.from_power((0.0, start_s, end_s), (IDLE_W, WORK_W, IDLE_W), SUPPLY_V, pin)
+
+
+@contextmanager
+def at(address: str) -> Iterator[str]:
+    yield address
+
+
+def instruments() -> list[Any]:
+    needs_otii = pytest.mark.skipif(
+        importlib.util.find_spec("otii_tcp_client") is None, reason="no otii-tcp-client: pip install 'hil[otii]'"
+    )
+    return [
+        pytest.param("ppk2", ppk2.Simulator, 10e3, True, id="ppk2"),
+        pytest.param("lpm01a", lpm01a.Simulator, 10e3, False, id="lpm01a"),
+        pytest.param("stlink_v3pwr", stlink_v3pwr.Simulator, 10e3, False, id="stlink_v3pwr"),
+        pytest.param("ina228", ina2xx.Simulator, 2e3, False, id="ina228"),
+        pytest.param("otii", otii.Simulator, 4e3, False, id="otii", marks=needs_otii),
+    ]
+
+
+def measure(
+    plan: Plan, board: EmulatedBoard, spec: str, rate_hz: float, inferences: int, folder: Path, site: str = SITE
+) -> Run:
+    options = BoardOptions(port=board.url, warmups=0, meter=spec, meter_rate_hz=rate_hz, site=site)
+    (run,) = SerialBackend(Surroundings(folder)).run([plan], RunOptions(repeat=inferences, board=options))
+    return run
+
+
+def simulated(kind: Any, source: Timeline, **more: Any) -> AbstractContextManager[Any]:
+    simulator: AbstractContextManager[Any] = kind(source, **more)
+    return simulator
+
+
+@pytest.mark.parametrize(("name", "kind", "rate_hz", "edges"), instruments())
+def test_each_instrument_measures_the_inference(
+    plan: Plan,
+    board: EmulatedBoard,
+    latency_s: float,
+    tmp_path: Path,
+    name: str,
+    kind: Any,
+    rate_hz: float,
+    edges: bool,
+) -> None:
+    inferences = round(WORK_S / latency_s)
+    with simulated(kind, timeline(latency_s, inferences, edges)) as instrument:
+        address = instrument.address if name == "otii" else instrument.port
+        run = measure(
+            plan, board, f"{name}:{address}{'?voltage_v=3.3' if name == 'ppk2' else ''}", rate_hz, inferences, tmp_path
+        )
+    energy = run.phases["inference"].energy_j
+    above = run.phases["inference"].energy_above_idle_j
+    assert energy is not None and above is not None and run.meter is not None
+    assert energy.fidelity == "measured" and energy.scope == f"{SITE}, gross"
+    assert energy.low <= WORK_W * latency_s <= energy.high
+    assert energy.mean == pytest.approx(WORK_W * latency_s, rel=0.02)
+    assert above.low <= (WORK_W - IDLE_W) * latency_s <= above.high
+    assert run.meter.idle_power_w == pytest.approx(IDLE_W, rel=0.05)
+    assert run.meter.alignment.startswith("digital" if edges else "change-point")
+    assert [Path(trace).is_dir() for trace in run.meter.traces] == [True]
+    # The platform's own scope: sums take the measured part in.
+    assert run.total.energy_j is not None and run.total.energy_j.scope == energy.scope
+
+
+def test_another_site_is_another_scope_and_no_sum(
+    plan: Plan, board: EmulatedBoard, latency_s: float, tmp_path: Path
+) -> None:
+    inferences = round(WORK_S / latency_s)
+    with simulated(ppk2.Simulator, timeline(latency_s, inferences, True)) as instrument:
+        run = measure(
+            plan, board, f"ppk2:{instrument.port}?voltage_v=3.3", 10e3, inferences, tmp_path, site="whole board"
+        )
+    energy = run.phases["inference"].energy_j
+    assert energy is not None and energy.scope == "whole board, gross"
+    assert run.total.energy_j is None
+
+
+def test_lost_samples_invalidate_the_figure_and_keep_the_recording(
+    plan: Plan, board: EmulatedBoard, latency_s: float, tmp_path: Path
+) -> None:
+    """A tenth of a second of the window is missing, in pieces that the six-bit counter shows."""
+    inferences = round(WORK_S / latency_s)
+    faults = Faults(drop={60_000 + 200 * k: 60 for k in range(160)})
+    with (
+        simulated(ppk2.Simulator, timeline(latency_s, inferences, True), faults=faults) as instrument,
+        pytest.raises(MeterError, match="missing|lost|gap"),
+    ):
+        measure(plan, board, f"ppk2:{instrument.port}?voltage_v=3.3", 100e3, inferences, tmp_path)
+    assert list(tmp_path.glob("*.bin"))
+    assert list(tmp_path.glob("digits--max78000-1/*"))
+
+
+def test_a_meter_that_is_not_there_is_named(plan: Plan, board: EmulatedBoard, tmp_path: Path) -> None:
+    with pytest.raises(MeterError, match="did you mean|no meter"):
+        measure(plan, board, "ppk3", 1e3, 1, tmp_path)
