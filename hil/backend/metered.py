@@ -72,13 +72,8 @@ def inference_energy(
     times = SampleTimes(trace)
     start_s, end_s = _laps(recording)
     if start_s is None or end_s is None:  # energy mode: the edges are the laps
-        edges = digital_edges(trace, 0)
-        if len(edges) < 2:
-            raise MeterError(
-                f"{len(edges)} edges in the trace, expected two around the inferences",
-                hint="wire the board's synchronisation pin to the meter's first digital input",
-            )
-        alignment, (start_s, end_s) = same_clock(times.interval_s), (float(edges[-2]), float(edges[-1]))
+        start_s, end_s = _timestamps(trace)
+        alignment = same_clock(times.interval_s)
     else:
         alignment = _aligned(recording, start_s, end_s)
     window = PhaseWindow("inference", start_s, end_s, result.inferences, WINDOW_GAPS)
@@ -98,6 +93,23 @@ def inference_energy(
         tolerance=tolerance,
     )
     return found["inference"], alignment
+
+
+def _timestamps(trace: Trace) -> tuple[float, float]:
+    """Meter times of the laps of a board in energy mode: the last two falling edges of its pin.
+
+    A pin that only changes its level once per lap has one falling edge; its last two changes are the laps then.
+    """
+    edges = digital_edges(trace, 0)
+    high = trace.digital is not None and bool(trace.digital[0] & 1)
+    falling = edges[0 if high else 1 :: 2]
+    laps = falling if len(falling) > 1 else edges
+    if len(laps) < 2:
+        raise MeterError(
+            f"{len(laps)} edges in the trace, expected two around the inferences",
+            hint="wire the board's synchronisation pin to the meter's first digital input",
+        )
+    return float(laps[-2]), float(laps[-1])
 
 
 def _laps(recording: Recording) -> tuple[float | None, float | None]:
@@ -151,6 +163,10 @@ class Metering:
             gross=_combined(windows, [Joules(w.mean_j, w.low_j, w.high_j) for w in windows], "gross"),
             above_idle=_combined(windows, [w.above_idle for w in windows], "above idle"),
             power_w=float(np.median([window.power_w for window in windows])),
+            latency_s=tuple(
+                window.duration_s / recording.result.inferences
+                for window, recording in zip(windows, self._recordings, strict=True)
+            ),
             meter=MeterFigures(
                 model=info.model,
                 serial=info.serial,
@@ -170,11 +186,13 @@ class Metering:
 
 @dataclass(frozen=True)
 class MeteredEnergy:
-    """Energy of one inference, its mean power, and what measured it."""
+    """Energy of one inference, its mean power, and what measured it.  ``latency_s``: its time in each window, by the
+    meter's clock."""
 
     gross: Energy | None
     above_idle: Energy | None
     power_w: float
+    latency_s: tuple[float, ...]
     meter: MeterFigures
 
 

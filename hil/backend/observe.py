@@ -84,13 +84,16 @@ def observe(
             phases.setdefault("inference", result.latency_s)
         for phase, seconds in phases.items():
             times.setdefault(phase, []).append(seconds)
-    if "inference" not in times:
-        raise LinkError("the board gave no times", hint="set it to performance mode: it is in energy mode")
     energy = None
     if metering is not None:
         median = {phase: statistics.median(values) for phase, values in times.items()}
-        before_s = sum(median.get(phase, 0.0) for phase in _BEFORE) + warmups * median["inference"]
+        before_s = sum(median.get(phase, 0.0) for phase in _BEFORE) + warmups * median.get("inference", 0.0)
         energy = metering.energy(f"{network.name}--{plan.target.id}", before_s)
+        times.setdefault("inference", list(energy.latency_s))  # a board in energy mode tells no times
+    if "inference" not in times:
+        raise LinkError(
+            "the board gave no times: it is in energy mode", hint="set it to performance mode, or measure with --meter"
+        )
     op_s: dict[int, float] = {}
     for op in _ops(session, identity):  # an op may be several steps of the firmware
         op_s[op.index] = op_s.get(op.index, 0.0) + op.ns * 1e-9 / inferences

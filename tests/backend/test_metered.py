@@ -18,12 +18,17 @@ from hil.backend.analytic import AnalyticBackend
 from hil.backend.metered import IDLE_S
 from hil.backend.run import Run
 from hil.backend.serial import SerialBackend
+from hil.board.dut import Dut
+from hil.cost import CostModel
 from hil.emulator.board import EmulatedBoard
+from hil.emulator.expose import DutServer
+from hil.emulator.latency import latencies
 from hil.emulator.process import Workspace
+from hil.emulator.python_board import PythonBoard
 from hil.errors import MeterError
 from hil.meter.sim import ina2xx, lpm01a, otii, ppk2, stlink_v3pwr
 from hil.meter.sim.instrument import Faults, Timeline
-from hil.plan import Plan
+from hil.plan import END_TO_END, Plan
 from tests.backend.conftest import plan_of
 
 IDLE_W, WORK_W, SUPPLY_V = 6e-3, 24e-3, 3.3
@@ -118,6 +123,37 @@ def test_each_instrument_measures_the_inference(
     assert [Path(trace).is_dir() for trace in run.meter.traces] == [True]
     # The platform's own scope: sums take the measured part in.
     assert run.total.energy_j is not None and run.total.energy_j.scope == energy.scope
+
+
+@pytest.mark.parametrize("pulse", [True, False])
+def test_a_board_in_energy_mode_tells_its_laps_by_the_pin(
+    plan: Plan, latency_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulse: bool
+) -> None:
+    """MLPerf Tiny's energy mode: no lap lines; a falling edge for each lap (or one change of level)."""
+    inferences = round(WORK_S / latency_s)
+    start_s = IDLE_S + LEAD_S
+    end_s = start_s + latency_s * inferences
+    high = ((0.0, 1), (start_s, 0))
+    pin = (*high, (start_s + 1e-3, 1), (end_s, 0), (end_s + 1e-3, 1)) if pulse else (*high, (end_s, 1))
+    source = Timeline.from_power((0.0, start_s, end_s), (IDLE_W, WORK_W, IDLE_W), SUPPLY_V, pin)
+    model = CostModel(plan.target)
+    phases = dict.fromkeys(END_TO_END, 0) | {"inference": round(latency_s * 1e9)}
+    op_ns = latencies(plan, model, model.predict([plan]), 0).op_ns
+    server = DutServer(Dut(PythonBoard(plan, phases_ns=phases, op_ns=op_ns), mode="energy"))
+    boards = tmp_path / "boards.toml"
+    boards.write_text(f'[boards.desk]\nplatform = "max78000"\nport = "{server.url}"\nmode = "energy"\n')
+    monkeypatch.setenv("HIL_BOARDS", str(boards))
+    with simulated(ppk2.Simulator, source) as instrument:
+        spec = f"ppk2:{instrument.port}?voltage_v=3.3"
+        options = BoardOptions(board="desk", warmups=0, meter=spec, site=SITE)
+        try:
+            monkeypatch.setattr("hil.backend.metered.IDLE_S", IDLE_S + WORK_S)  # the host cannot know how long it takes
+            runs = SerialBackend(Surroundings(tmp_path)).run([plan], RunOptions(repeat=inferences, board=options))
+        finally:
+            server.close()
+    energy = runs[0].phases["inference"].energy_j
+    assert energy is not None and energy.low <= WORK_W * latency_s <= energy.high
+    assert runs[0].phases["inference"].latency_s.mean == pytest.approx(latency_s, rel=1e-3)
 
 
 def test_another_site_is_another_scope_and_no_sum(
