@@ -17,12 +17,13 @@ import numpy as np
 
 from hil.backend.assemble import Figures
 from hil.backend.run import Energy, MeterFigures
+from hil.backend.timed import repeated
 from hil.board.clock import Clock
 from hil.board.session import InferResult, Session
 from hil.cost import SUMS
 from hil.errors import MeterError
 from hil.meter.accuracy import load_check
-from hil.meter.align import METHODS, Alignment, Evidence, HostClock, Method, align, digital_edges, same_clock
+from hil.meter.align import Alignment, Evidence, align, digital_edges, same_clock
 from hil.meter.energy import Joules, PhaseEnergy, PhaseWindow, energy_by_phase
 from hil.meter.store import save_trace
 from hil.meter.trace import WINDOW_GAPS, SampleTimes
@@ -31,33 +32,45 @@ from hil.meter.types import PowerMeter, Trace
 # Idle recorded before and after the work, and how near to it the idle windows come.
 IDLE_S = 0.3
 MARGIN_S = 0.05
-# A host that reads a serial port knows the time of a line to so much (one sigma): a scheduling period and USB's frames.
-HOST_JITTER_S = 2e-3
+# Steps of power fit the laps only where nothing else makes power: beyond this they are other steps.
+STEP_SKEW = 1e-3
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One ``infer`` under the meter.  ``host_s``: when the meter and then the inferences started, by the host."""
+    """One ``infer`` under the meter."""
 
     result: InferResult
     trace: Trace
-    meter_started_s: float
-    infer_started_s: float
 
 
 def record(
     meter: PowerMeter, session: Session, clock: Clock, inferences: int, warmups: int, expected_s: float
 ) -> Recording:
-    """Run ``infer`` under the meter, with idle before and after."""
+    """Run ``infer`` under the meter, with idle before and after.
+
+    Raises MeterError where more than that one ``infer`` would be in the trace.
+    """
+    features = session.identity.features if session.identity is not None else ()
+    if session.tells_laps and not {"laps", "phases"} & set(features):
+        raise MeterError(
+            "the board tells its laps once, so hil measures twice to be sure: two runs would be in one trace",
+            hint="under a meter a board must announce laps or phases (docs/protocol.md), or be in energy mode",
+        )
     meter.start()
-    started_s = clock.now_s()
     clock.sleep(IDLE_S)
     infer_s = clock.now_s()
     result = session.infer(inferences, warmups, expected_s)
     if result.latency_s is not None:  # a board in virtual time answers sooner than its power would be over
         clock.sleep(max(0.0, result.latency_s * (inferences + warmups) - (clock.now_s() - infer_s)))
     clock.sleep(IDLE_S)
-    return Recording(result, meter.stop(), started_s, infer_s)
+    trace = meter.stop()
+    if result.attempts > 1:
+        raise MeterError(
+            f"the inferences were repeated {result.attempts - 1} times while the meter recorded",
+            hint="the link is not clean: see the capture",
+        )
+    return Recording(result, trace)
 
 
 def inference_energy(
@@ -75,7 +88,7 @@ def inference_energy(
         start_s, end_s = _timestamps(trace)
         alignment = same_clock(times.interval_s)
     else:
-        alignment = _aligned(recording, start_s, end_s)
+        alignment = _aligned(trace, start_s, end_s, before_s)
     window = PhaseWindow("inference", start_s, end_s, result.inferences, WINDOW_GAPS)
     first_s, last_s = alignment.to_board(times.first_s), alignment.to_board(times.last_s)
     idle = [
@@ -117,44 +130,45 @@ def _laps(recording: Recording) -> tuple[float | None, float | None]:
     return (start_us * 1e-6, end_us * 1e-6) if start_us is not None and end_us is not None else (None, None)
 
 
-def _aligned(recording: Recording, start_s: float, end_s: float) -> Alignment:
-    """By the pin where it is wired, by the steps of power otherwise, by the host's clock for long windows."""
-    wired = recording.trace.digital is not None and bool(np.any(recording.trace.digital))
-    accept: Sequence[Method] = METHODS if wired else ("change-point", "host clock")
-    host = HostClock(recording.infer_started_s - recording.meter_started_s - start_s, HOST_JITTER_S)
-    try:
-        return align(recording.trace, Evidence((start_s, end_s), host=host), accept)
-    except MeterError:
-        if wired:
-            raise
-        return align(recording.trace, Evidence((start_s, end_s), host=host), ("host clock",))
+def _aligned(trace: Trace, start_s: float, end_s: float, before_s: float) -> Alignment:
+    """By the pin where it is wired, by the steps of power otherwise: up when the board begins to work (before the first
+    lap, by ``before_s``), down after the last lap."""
+    if trace.digital is not None and bool(np.any(trace.digital & 1)):
+        return align(trace, Evidence((start_s, end_s)), ("digital",))
+    alignment = align(trace, Evidence((start_s - before_s, end_s)), ("change-point",))
+    if abs(alignment.skew) > STEP_SKEW:
+        raise MeterError(
+            f"the steps of power are {alignment.skew:+.1%} off the board's times: they are not its laps",
+            hint="wire the board's synchronisation pin to the meter's first digital input",
+        )
+    return alignment
 
 
 @dataclass
 class Metering:
-    """A meter around the windows of one benchmark.  ``site`` is what it measures; ``folder`` takes the traces, and
-    ``checks`` has the instruments' resistor checks."""
+    """A meter around the windows of one benchmark.  ``site`` is what it measures; ``stem`` is the path that the names
+    of its traces begin with, and ``checks`` has the instruments' resistor checks."""
 
     meter: PowerMeter
     rate_hz: float
     site: str
-    folder: Path
+    stem: Path
     checks: Path
     clock: Clock
 
     def __post_init__(self) -> None:
         self._recordings: list[Recording] = []
+        self._traces: list[str] = []
 
     def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
-        self._recordings.append(record(self.meter, session, self.clock, inferences, warmups, expected_s))
-        return self._recordings[-1].result
+        recording = record(self.meter, session, self.clock, inferences, warmups, expected_s)
+        path = self.stem.with_name(f"{self.stem.name}-trace-{len(self._traces) + 1}")
+        self._traces.append(str(save_trace(recording.trace, path)))  # before anybody judges it
+        self._recordings.append(recording)
+        return recording.result
 
-    def energy(self, name: str, before_s: float) -> MeteredEnergy:
-        """Over all windows.  ``before_s``: as ``inference_energy`` has it.  Traces are kept before they are judged."""
-        traces = [
-            str(save_trace(recording.trace, self.folder / f"{name}-{number}"))
-            for number, recording in enumerate(self._recordings, start=1)
-        ]
+    def energy(self, before_s: float) -> MeteredEnergy:
+        """Over all windows.  ``before_s``: as ``inference_energy`` has it."""
         found = [inference_energy(recording, before_s, self.site, self.checks) for recording in self._recordings]
         windows, alignments = [window for window, _ in found], [alignment for _, alignment in found]
         idle = windows[-1].idle
@@ -179,7 +193,8 @@ class Metering:
                 idle_power_w=idle.power_w if idle is not None else None,
                 idle_drift_w=idle.drift_w if idle is not None else None,
                 windows_j=tuple(window.mean_j for window in windows),
-                traces=tuple(traces),
+                notes=tuple(dict.fromkeys(note for recording in self._recordings for note in recording.trace.notes)),
+                traces=tuple(self._traces),
             ),
         )
 
@@ -204,8 +219,8 @@ def _combined(windows: Sequence[PhaseEnergy], parts: Sequence[Joules | None], wh
         return None
     centre = float(np.median([part.mean_j for part in known]))
     own = max((part.high_j - part.low_j) / 2 for part in known)
-    scatter = float(np.std([part.mean_j for part in known], ddof=1)) if len(known) > 1 else 0.0
-    half = math.hypot(own, scatter)
+    scatter = repeated([part.mean_j for part in known], 0.0)
+    half = math.hypot(own, scatter.high - scatter.mean)
     scope = f"{windows[0].site}, {what}"
     return Energy(mean=centre, low=max(centre - half, 0.0), high=centre + half, scope=scope, fidelity="measured")
 

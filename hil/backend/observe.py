@@ -88,7 +88,8 @@ def observe(
     if metering is not None:
         median = {phase: statistics.median(values) for phase, values in times.items()}
         before_s = sum(median.get(phase, 0.0) for phase in _BEFORE) + warmups * median.get("inference", 0.0)
-        energy = metering.energy(f"{network.name}--{plan.target.id}", before_s)
+        energy = metering.energy(before_s)
+        notes += energy.meter.notes
         times.setdefault("inference", list(energy.latency_s))  # a board in energy mode tells no times
     if "inference" not in times:
         raise LinkError(

@@ -195,6 +195,7 @@ class MeterFigures(Model):
     idle_power_w: float | None = None
     idle_drift_w: float | None = None
     windows_j: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
 
 

@@ -48,25 +48,25 @@ class SerialBackend:
         baud = options.board.baud or board.baud
         with (
             open_session(port, baud, capture_path=path, limits=board.limits, mode=board.mode) as session,
-            self._metering(plan.target, options, board, path.parent) as metering,
+            self._metering(plan.target, options, board, path) as metering,
         ):
             session.connect()
             seen = observe(session, plan, options.board, options.repeat, metering)
         return _run_of(plan, options, seen, self.name, path, read_capture(path).header.started)
 
     @contextmanager
-    def _metering(self, target: Target, options: RunOptions, board: Board, folder: Path) -> Iterator[Metering | None]:
+    def _metering(self, target: Target, options: RunOptions, board: Board, capture: Path) -> Iterator[Metering | None]:
         """The meter that was asked for, or that of the board map, opened without a glitch of the board's supply."""
         spec = options.board.meter or board.meter
         if spec is None:
             yield None
             return
         site = options.board.site or energy_scope(target).partition(",")[0]
-        meter = open_meter(spec, site=site, raw_folder=folder)
+        meter = open_meter(spec, site=site, raw_folder=capture.parent)
         try:
             meter.open()
             rate_hz = meter.configure(options.board.meter_rate_hz or meter.caps.rate_max_hz)
-            yield Metering(meter, rate_hz, site, folder, checks_folder(), MonotonicClock())
+            yield Metering(meter, rate_hz, site, capture.with_suffix(""), checks_folder(), MonotonicClock())
         finally:
             meter.close()
 

@@ -182,6 +182,11 @@ class Session:
         """The link's name; empty while there is none."""
         return self._link.name if self._link is not None else ""
 
+    @property
+    def tells_laps(self) -> bool:
+        """Whether ``infer`` prints its laps: not in energy mode."""
+        return self._laps
+
     # --- what callers use -------------------------------------------------------------------------------------------
 
     def connect(self, *, expect_boot: bool = False) -> Identity:

@@ -158,6 +158,8 @@ def _check_board(
 
     if args.backend == "analytic" and options.board != BoardOptions():
         raise ConfigError("the analytic backend has no board", hint="--backend qemu, renode, serial or replay")
+    if args.backend != "serial" and (args.meter or args.meter_rate or args.site):
+        raise ConfigError(f"no meter can watch {args.backend}", hint="--backend serial")
     if args.backend not in ("serial", "replay"):
         if args.port or args.board or args.capture:
             raise ConfigError(f"--port, --board and --capture mean nothing to {args.backend}", hint="--backend serial")

@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
         if found:
             print_energies(found, alignment.describe(), console())
+    for note in trace.notes:
+        sys.stderr.write(f"hil: note: {note}\n")
     for error in refused.values():
         sys.stderr.write(f"hil: {error.message}{f' ({error.hint})' if error.hint else ''}\n")
     return MeterError.exit_code if refused else 0

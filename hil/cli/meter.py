@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,8 @@ def run_record(args: argparse.Namespace) -> int:
     from hil.meter.store import save_trace
     from hil.units import parse_quantity
 
+    if (args.out / "trace.json").exists():
+        raise ConfigError(f"{args.out}: holds a trace", hint="choose another folder")
     if not 0 < args.seconds < 1e6:
         raise ConfigError(f"--seconds {args.seconds:g}: expected more than 0")
     meter = open_meter(args.meter, site=args.site, raw_folder=args.out)
@@ -73,10 +76,11 @@ def run_record(args: argparse.Namespace) -> int:
         meter.configure(rate_hz)
         meter.start()
         end_s = time.monotonic() + args.seconds
-        while (rest_s := end_s - time.monotonic()) > 0:
-            time.sleep(min(rest_s, _PROGRESS_EVERY_S))
-            if rest_s > _PROGRESS_EVERY_S:
-                sys.stderr.write(f"hil: recording, {rest_s - _PROGRESS_EVERY_S:.0f} s to go\n")
+        with suppress(KeyboardInterrupt):  # what was recorded until then is kept
+            while (rest_s := end_s - time.monotonic()) > 0:
+                time.sleep(min(rest_s, _PROGRESS_EVERY_S))
+                if rest_s > _PROGRESS_EVERY_S:
+                    sys.stderr.write(f"hil: recording, {rest_s - _PROGRESS_EVERY_S:.0f} s to go; Ctrl-C ends it\n")
         trace = meter.stop()
     finally:
         meter.close()

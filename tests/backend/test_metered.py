@@ -30,11 +30,13 @@ from hil.meter.sim import ina2xx, lpm01a, otii, ppk2, stlink_v3pwr
 from hil.meter.sim.instrument import Faults, Timeline
 from hil.plan import END_TO_END, Plan
 from tests.backend.conftest import plan_of
+from tests.backend.test_serial import Stranger
 
 IDLE_W, WORK_W, SUPPLY_V = 6e-3, 24e-3, 3.3
 WORK_S = 0.6  # the length of a window
 LEAD_S = 0.12  # from the end of the idle to the work, so that idle is surely over when the host says so
 SITE = "rail VCOREA"
+BEFORE = ("npu_init", "weight_load", "input_load")
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +58,18 @@ def latency_s(plan: Plan) -> float:
     return round(run.phases["inference"].latency_s.mean * 1e9) * 1e-9
 
 
-def timeline(latency_s: float, inferences: int, edges: bool) -> Timeline:
+@pytest.fixture(scope="module")
+def before_s(plan: Plan) -> float:
+    """How long the board works before the first lap: it begins to take power then."""
+    (run,) = AnalyticBackend().run([plan], RunOptions())
+    return sum(run.phases[phase].latency_s.mean for phase in BEFORE)
+
+
+def timeline(before_s: float, latency_s: float, inferences: int, edges: bool) -> Timeline:
     start_s = IDLE_S + LEAD_S
     end_s = start_s + latency_s * inferences
     pin = ((start_s, 1), (end_s, 0)) if edges else ()
-    return Timeline.from_power((0.0, start_s, end_s), (IDLE_W, WORK_W, IDLE_W), SUPPLY_V, pin)
+    return Timeline.from_power((0.0, start_s - before_s, end_s), (IDLE_W, WORK_W, IDLE_W), SUPPLY_V, pin)
 
 
 @contextmanager
@@ -98,6 +107,7 @@ def simulated(kind: Any, source: Timeline, **more: Any) -> AbstractContextManage
 def test_each_instrument_measures_the_inference(
     plan: Plan,
     board: EmulatedBoard,
+    before_s: float,
     latency_s: float,
     tmp_path: Path,
     name: str,
@@ -106,7 +116,7 @@ def test_each_instrument_measures_the_inference(
     edges: bool,
 ) -> None:
     inferences = round(WORK_S / latency_s)
-    with simulated(kind, timeline(latency_s, inferences, edges)) as instrument:
+    with simulated(kind, timeline(before_s, latency_s, inferences, edges)) as instrument:
         address = instrument.address if name == "otii" else instrument.port
         run = measure(
             plan, board, f"{name}:{address}{'?voltage_v=3.3' if name == 'ppk2' else ''}", rate_hz, inferences, tmp_path
@@ -157,10 +167,10 @@ def test_a_board_in_energy_mode_tells_its_laps_by_the_pin(
 
 
 def test_another_site_is_another_scope_and_no_sum(
-    plan: Plan, board: EmulatedBoard, latency_s: float, tmp_path: Path
+    plan: Plan, board: EmulatedBoard, before_s: float, latency_s: float, tmp_path: Path
 ) -> None:
     inferences = round(WORK_S / latency_s)
-    with simulated(ppk2.Simulator, timeline(latency_s, inferences, True)) as instrument:
+    with simulated(ppk2.Simulator, timeline(before_s, latency_s, inferences, True)) as instrument:
         run = measure(
             plan, board, f"ppk2:{instrument.port}?voltage_v=3.3", 10e3, inferences, tmp_path, site="whole board"
         )
@@ -170,18 +180,73 @@ def test_another_site_is_another_scope_and_no_sum(
 
 
 def test_lost_samples_invalidate_the_figure_and_keep_the_recording(
-    plan: Plan, board: EmulatedBoard, latency_s: float, tmp_path: Path
+    plan: Plan, board: EmulatedBoard, before_s: float, latency_s: float, tmp_path: Path
 ) -> None:
     """A tenth of a second of the window is missing, in pieces that the six-bit counter shows."""
     inferences = round(WORK_S / latency_s)
     faults = Faults(drop={60_000 + 200 * k: 60 for k in range(160)})
     with (
-        simulated(ppk2.Simulator, timeline(latency_s, inferences, True), faults=faults) as instrument,
+        simulated(ppk2.Simulator, timeline(before_s, latency_s, inferences, True), faults=faults) as instrument,
         pytest.raises(MeterError, match="missing|lost|gap"),
     ):
         measure(plan, board, f"ppk2:{instrument.port}?voltage_v=3.3", 100e3, inferences, tmp_path)
     assert list(tmp_path.glob("*.bin"))
-    assert list(tmp_path.glob("digits--max78000-1/*"))
+    assert list(tmp_path.glob("*-trace-1/*"))
+
+
+@pytest.mark.parametrize("name", ["ppk2", "lpm01a"])
+def test_warm_ups_are_not_counted_as_inferences(
+    plan: Plan, board: EmulatedBoard, before_s: float, latency_s: float, tmp_path: Path, name: str
+) -> None:
+    """The power rises with the first warm-up; the energy is of what lies between the laps."""
+    inferences, warmups = round(WORK_S / latency_s), round(WORK_S / 4 / latency_s)
+    begin_s = IDLE_S + LEAD_S
+    start_s = begin_s + before_s + warmups * latency_s
+    end_s = start_s + inferences * latency_s
+    pin = ((start_s, 1), (end_s, 0)) if name == "ppk2" else ()
+    source = Timeline.from_power((0.0, begin_s, end_s), (IDLE_W, WORK_W, IDLE_W), SUPPLY_V, pin)
+    kind = {"ppk2": ppk2.Simulator, "lpm01a": lpm01a.Simulator}[name]
+    with simulated(kind, source) as instrument:
+        setting = "?voltage_v=3.3" if name == "ppk2" else ""
+        options = BoardOptions(
+            port=board.url,
+            warmups=warmups,
+            windows=2,
+            meter=f"{name}:{instrument.port}{setting}",
+            meter_rate_hz=10e3,
+            site=SITE,
+        )
+        (run,) = SerialBackend(Surroundings(tmp_path)).run([plan], RunOptions(repeat=inferences, board=options))
+    energy = run.phases["inference"].energy_j
+    assert energy is not None and run.meter is not None
+    assert energy.mean == pytest.approx(WORK_W * latency_s, rel=0.02)
+    assert abs(run.meter.skew_ppm) < 1000
+    assert run.meter.idle_power_w == pytest.approx(IDLE_W, rel=0.05)
+    assert len(run.meter.windows_j) == len(run.meter.traces) == len(set(run.meter.traces)) == 2
+
+
+def test_power_that_does_not_follow_the_laps_is_refused(
+    plan: Plan, board: EmulatedBoard, before_s: float, latency_s: float, tmp_path: Path
+) -> None:
+    """Something else switches on and off: a tenth longer than the inferences took."""
+    inferences = round(WORK_S / latency_s)
+    with (
+        simulated(lpm01a.Simulator, timeline(before_s, latency_s * 1.1, inferences, False)) as instrument,
+        pytest.raises(MeterError),
+    ):
+        measure(plan, board, f"lpm01a:{instrument.port}", 10e3, inferences, tmp_path)
+
+
+def test_a_board_that_tells_its_laps_once_is_refused(plan: Plan, tmp_path: Path) -> None:
+    """hil would measure twice to be sure, and the trace would hold both."""
+    server = DutServer(Dut(Stranger(plan)))
+    try:
+        with simulated(ppk2.Simulator, timeline(0.0, 1e-3, 10, True)) as instrument:
+            options = BoardOptions(port=server.url, meter=f"ppk2:{instrument.port}?voltage_v=3.3")
+            with pytest.raises(MeterError, match="tells its laps once"):
+                SerialBackend(Surroundings(tmp_path)).run([plan], RunOptions(repeat=10, board=options))
+    finally:
+        server.close()
 
 
 def test_a_meter_that_is_not_there_is_named(plan: Plan, board: EmulatedBoard, tmp_path: Path) -> None:

@@ -108,9 +108,11 @@ def test_otii_supplying_and_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyP
         meter.close()
         with pytest.raises(SettingError, match="device 'shelf': 0 of them"):
             otii.Otii(server.address, device="shelf").open()
-    with OtiiServer(STEPS, samples=4000, drop=40) as server:
+    with OtiiServer(STEPS, samples=4000, drop=3) as server:
         trace = recorded(otii.Otii(server.address, raw_folder=tmp_path), 4000)
-        assert trace.notes == ("the server has 40 samples fewer than its recording is long",)
+        assert trace.notes == ("the server has 3 samples fewer than its recording is long",)
+    with OtiiServer(STEPS, samples=4000, drop=40) as server, pytest.raises(GapError, match="40 samples fewer"):
+        recorded(otii.Otii(server.address, raw_folder=tmp_path), 4000)
     with (
         OtiiServer(STEPS, samples=400, fail=frozenset({"project_start_recording"})) as server,
         pytest.raises(MeterRefused, match="starting: .*it is simulated"),

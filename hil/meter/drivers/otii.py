@@ -17,7 +17,8 @@ from hil.errors import MeterError
 from hil.meter.drivers.base import Driver, require_within
 from hil.meter.drivers.raw import Bytes, Header, RawWriter, blocks
 from hil.meter.drivers.vendor import import_vendor, vendor_errors
-from hil.meter.errors import MeterProtocolError, MeterTimeout, NotSupported, SettingError
+from hil.meter.errors import GapError, MeterProtocolError, MeterTimeout, NotSupported, SettingError
+from hil.meter.trace import WINDOW_GAPS
 from hil.meter.types import Float, MeterCaps, MeterInfo, Trace, Trigger
 
 DEFAULT_ADDRESS = "127.0.0.1:1905"
@@ -168,5 +169,10 @@ def decode(header: Header, data: Bytes) -> Trace:
         levels = np.array([False, *(level for _, level in edges[channel])])
         digital |= levels[np.searchsorted(times, t_s + 1e-9, side="right")].astype(np.uint8) << bit
     missing = round(lengths_s.get("mc", 0.0) / dt_s) - current.size
+    if missing > WINDOW_GAPS * current.size:
+        raise GapError(
+            f"the server has {missing} samples fewer than its recording is long, and does not say where",
+            hint="record again, with fewer channels or on a quieter host",
+        )
     notes = (f"the server has {missing} samples fewer than its recording is long",) if missing > 1 else ()
     return Trace(header.site, current, voltage, dt_s=dt_s, t0_s=t0_s, digital=digital, info=header.info, notes=notes)
