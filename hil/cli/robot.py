@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("robot") is None:
         raise UnavailableError("Robot Framework is not installed", hint="pip install 'hil[robot]'")
     from hil.platform.loader import ENV_PATH
+    from hil.robot.cases import Selection
     from hil.robot.suites import OUTPUT, run_suites, suite_paths, summarize
 
     if args.platform_path:  # libraries of the suites look for platforms as every part of hil does
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         if not colon:
             raise ConfigError(f"--variable {item}: not NAME:VALUE", hint="such as --variable NETWORKS:zoo:kws")
         variables[name] = value
+    Selection.of(variables).check()
     (args.out / OUTPUT).unlink(missing_ok=True)
     options = {"include": args.include, "exclude": args.exclude, "console": "none" if args.json else "dotted"}
     code = run_suites(suite_paths(args.suites), variables, args.out, options)

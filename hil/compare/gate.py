@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from hil.backend.run import OpFigures, OutputFigures, Run
 from hil.compare.match import RUN_METRICS, RUN_PHASES, Side, differences, run_label
-from hil.compare.reading import UNITS, Reading, is_immaterial, reading_of
+from hil.compare.reading import UNITS, Reading, canonical, is_immaterial, reading_of
 from hil.compare.statistics import ratio_interval
 from hil.compare.verdict import finite, percent
 from hil.errors import ConfigError, ResultsError
@@ -102,9 +102,11 @@ def document(result: Gate) -> dict[str, Any]:
 
 
 def _by_key(side: Side) -> Mapping[str, Run]:
+    """Runs by what they are called; overrides count by what they mean, not by how they are spelt."""
     runs: dict[str, Run] = {}
     for run in side.runs:
-        key = run_label(run)
+        provenance = run.provenance.model_copy(update={"overrides": dict(canonical(run.provenance.overrides))})
+        key = run_label(run.model_copy(update={"provenance": provenance}))
         if key in runs:
             raise ResultsError(
                 f"{side.name}: holds {key} twice", hint="a gate needs one run of each; remove one record"
@@ -160,6 +162,10 @@ def _accuracy(key: str, a: Run, b: Run) -> Iterator[Change]:
     if b.accuracy is None:
         yield Change("accuracy", key, "accuracy", "is no longer measured", worse=True)
         return
+    sets = [f"{part.data_set}, {part.samples} samples" for part in (a.accuracy, b.accuracy)]
+    if sets[0] != sets[1]:
+        yield Change("incomparable", key, "accuracy", f"of {sets[0]} before, of {sets[1]} now", worse=True)
+        return
     before, after = (part.correct / max(part.samples, 1) for part in (a.accuracy, b.accuracy))
     if before != after:
         text = f"{before:.1%} before, {after:.1%} now".replace("%", " %")
@@ -179,6 +185,9 @@ def _conditions(key: str, a: Run, b: Run, platform_path: Sequence[Path]) -> Iter
 
 
 def _placements(key: str, a: Run, b: Run) -> Iterator[Change]:
+    if b.npu_macs < a.npu_macs and a.network_info.macs == b.network_info.macs:
+        text = f"{a.npu_macs} MACs before, {b.npu_macs} now"
+        yield Change("placement", key, "work on the NPU", text, worse=True)
     for old, new in _ops(a, b):
         if old.unit == "npu" and new.unit == "cpu":
             text = f"{new.type} left the NPU: {new.reason or 'no reason given'}"
@@ -196,6 +205,9 @@ def _figures(key: str, a: Run, b: Run, threshold: float, platform_path: Sequence
             what = f"{metric} {phase}"
             if after is None:
                 yield Change("missing", key, what, "is no longer given", True, metric, before.value)
+            elif before.fidelity == "measured" != after.fidelity:
+                text = f"was measured, is only {after.fidelity} now"
+                yield Change("missing", key, what, text, True, metric, before.value, after.value)
             elif before.scope != after.scope:
                 text = f"scope {before.scope} against {after.scope}: cannot be compared"
                 yield Change("incomparable", key, what, text, True, metric, before.value, after.value)
@@ -249,7 +261,10 @@ def _op_times(key: str, a: Run, b: Run, threshold: float) -> Iterator[Change]:
 
 
 def _ops(a: Run, b: Run) -> Iterator[tuple[OpFigures, OpFigures]]:
-    """The ops that both have: by name, and by their number among ops of that name."""
+    """The ops that both have: in order where types and MACs agree (a converter may have renamed them), otherwise by
+    name, and by their number among ops of that name."""
+    if [(op.type, op.macs) for op in a.ops] == [(op.type, op.macs) for op in b.ops]:
+        return zip(a.ops, b.ops, strict=True)
     later = dict(_named(b.ops))
     return ((op, later[name]) for name, op in _named(a.ops) if name in later)
 

@@ -60,11 +60,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What is compared: runs, or published measurements.  ``name`` is what the user called it."""
+    """What is compared: runs, or published measurements.  ``name`` is what the user called it.  ``every``: each
+    measurement is answered for, also those that cannot be compared."""
 
     name: str
     runs: tuple[Run, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    every: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def match(a: Side, b: Side, platform_path: Sequence[Path] = ()) -> Matches:
     pairs: list[Pair] = []
     alone: list[str] = []
     for run in runs:
-        found = _match_published(run, rows, fitted, platform_path)
+        found = _match_published(run, rows, fitted, platform_path, a.every or b.every)
         pairs += [Pair(p.b, p.a, p.differences) for p in found] if published_first else found
         if not found:
             alone.append(run_label(run))
@@ -161,6 +163,8 @@ def _match_runs(a: Sequence[Run], b: Sequence[Run], platform_path: Sequence[Path
     used: set[int] = set()
     for run in a:
         exact = by_condition.get(_condition(run), [])
+        # Where a side holds several backends, each meets its like.
+        exact = [other for other in exact if other.backend == run.backend] or exact
         for other in exact:
             pairs += _pairs_of(run, other, RUN_PHASES, platform_path)
         near = [] if exact else by_network.get((run.platform, run.network), [])
@@ -200,10 +204,10 @@ def _network_difference(run: Run, other: Run) -> tuple[str, ...]:
 
 
 def _match_published(
-    run: Run, rows: Iterable[Measurement], fitted: Collection[str], platform_path: Sequence[Path]
+    run: Run, rows: Iterable[Measurement], fitted: Collection[str], platform_path: Sequence[Path], every: bool
 ) -> list[Pair]:
     """The publications of a run's network on its platform that it may be compared with; where there are none of a
-    metric and phase, the one that differs in the least, with what differs."""
+    metric and phase, the one that differs in the least, with what differs.  ``every``: all, whatever differs."""
     comparable: list[Pair] = []
     nearest: dict[tuple[Metric, str], Pair] = {}
     for row in rows:
@@ -218,7 +222,7 @@ def _match_published(
         # Under the run's name, whatever the data set calls the network.
         pair = Pair(a, replace(b, network=a.network, macs=a.macs), differences(a, b))
         key = (b.metric, b.phase)
-        if not pair.differences:
+        if every or not pair.differences:
             comparable.append(pair)
         elif key not in nearest or len(pair.differences) < len(nearest[key].differences):
             nearest[key] = pair

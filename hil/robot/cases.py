@@ -9,6 +9,7 @@ from hil.emulator.images import images
 from hil.errors import ConfigError, did_you_mean
 from hil.platform import load_platform, make_target, platform_files
 
+ENGINES = ("analytic", "python", "qemu", "renode")
 # The board that stands for engines that run every platform.
 _ANY_PLATFORM = "max78000"
 
@@ -40,6 +41,13 @@ class Selection:
             return tuple(part.strip() for part in str(variables.get(name) or "").split(",") if part.strip())
 
         return cls(words("PLATFORM"), words("BACKEND"), str(variables.get("PORT") or ""))
+
+    def check(self) -> None:
+        """Raises ConfigError for a platform or backend that does not exist."""
+        self.ids()
+        for engine in self.engines:
+            if engine not in ENGINES:
+                raise ConfigError(f"there is no backend '{engine}' for suites", hint=did_you_mean(engine, ENGINES))
 
     def ids(self) -> list[str]:
         """The platforms to run for.  Raises ConfigError for an unknown one."""

@@ -216,7 +216,7 @@ def _run(backend: str, platform: str, point: str, overrides: str, networks: Sequ
 
 def _against_published(rows: Sequence[Measurement], runs: Sequence[Run]) -> Comparison:
     """Publications first, so that a difference is that of the run."""
-    return compare(Side(PUBLISHED, measurements=tuple(rows)), Side("run", runs=tuple(runs)))
+    return compare(Side(PUBLISHED, measurements=tuple(rows), every=True), Side("run", runs=tuple(runs)))
 
 
 def _condition(reading: Reading) -> object:

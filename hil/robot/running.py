@@ -10,7 +10,7 @@ from hil.backend.run import PhaseFigures
 from hil.bench.store import from_json
 from hil.calibrate.dataset import load_network
 from hil.compare.match import Metric, reading_of
-from hil.errors import ConfigError, ResultsError, UnavailableError
+from hil.errors import ConfigError, ResultsError
 from hil.robot.keyword import keyword
 from hil.robot.state import State
 
@@ -60,15 +60,15 @@ class Running:
         self.state.board_options(port=port, board=board, capture=capture)
 
     @keyword("Use Meter")
-    def use_meter(self, meter: str) -> None:
-        """Measure energy with a power meter. *Not available yet*: a test that asks for one is skipped.
+    def use_meter(self, meter: str, site: str | None = None, rate_hz: float | None = None) -> None:
+        """Measure the energy of inferences with a power meter (``hil meters``), on a board behind a port.
 
-        | Use Meter | ppk2 |
+        ``site`` is what it measures; the platform's own power scope where it is not given.
+
+        | Use Meter | ppk2?voltage_v=3.3 |
+        | Use Meter | otii:127.0.0.1:1905 | site=whole board |
         """
-        raise UnavailableError(
-            f"meter {meter}: this version of hil reads no power meters",
-            hint="energies are the cost model's power times the measured time",
-        )
+        self.state.board_options(meter=meter, site=site, meter_rate_hz=rate_hz)
 
     @keyword("Load Network")
     def load_network(self, network: str) -> str:

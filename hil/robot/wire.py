@@ -39,11 +39,12 @@ class Wire:
         self.send(text.encode("ascii", "replace") + COMMAND_END)
 
     def line(self, deadline: Deadline) -> str:
-        """The next line.  Raises LinkTimeout with the last lines and the capture."""
-        while not self._lines:
-            data = self._link.read(_READ_BYTES, deadline.remaining_s)
-            self._lines += [line.text for line in self._splitter.feed(data)]
-            if not self._lines and deadline.remaining_s <= 0:
+        """The next line.  Raises LinkTimeout with the last lines and the capture: also where the board never stops."""
+        while not self._lines or deadline.remaining_s <= 0:
+            if not self._lines:
+                data = self._link.read(_READ_BYTES, deadline.remaining_s)
+                self._lines += [line.text for line in self._splitter.feed(data)]
+            if deadline.remaining_s <= 0:
                 what = f"no line after {' | '.join(self._said) or 'nothing'}"
                 raise LinkTimeout("expect", deadline.waited_s, tuple(self._said), what=what, hint=self.where)
         self._said.append(self._lines[0])

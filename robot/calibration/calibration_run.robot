@@ -40,6 +40,7 @@ The True Parameters Are Recovered
 
 *** Keywords ***
 Measure
+    [Timeout]    10 minutes
     Skip If    not $PORT and $PLATFORM != "max78000"    the stand-in's parameters are those of MAX78000
     Skip If    $PORT and $NETWORKS == "all"    the board runs one network: name it, --variable NETWORKS:zoo:kws
     IF    $NETWORKS == "all"

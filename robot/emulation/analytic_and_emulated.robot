@@ -74,6 +74,7 @@ Interval Should Hold Unless Known
     END
 
 Emulate
+    [Timeout]    10 minutes
     [Documentation]    Every network on the emulator and in the cost model; skips where there is no emulator for the core.
     VAR    &{EMULATED}    scope=SUITE
     VAR    &{PREDICTED}    scope=SUITE

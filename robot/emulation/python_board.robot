@@ -32,6 +32,7 @@ The Transcript And The Timeline Are In The Log
 
 *** Keywords ***
 Start The Board
+    [Timeout]    2 minutes
     Use Platform    max78000
     ${predicted}=    Run Benchmark    zoo:digits
     VAR    ${PREDICTED}    ${predicted}    scope=SUITE

@@ -18,7 +18,7 @@ Test Tags           platforms    engine:renode
 
 *** Variables ***
 ${ROOT}             ${CURDIR}/../..
-${NPU_SOURCE}       ${ROOT}/hil/emulator/renode/HilNpu.cs
+${NPU_SOURCE}       ${{ hil.__path__[0] }}/emulator/renode/HilNpu.cs
 ${ENGINE}           hil.emulator.renode.engine
 ${NPU_ID}           0x4E4C4948
 ${BOOT_TIMEOUT}     1 minute
@@ -105,6 +105,7 @@ Parts Should Be There
     Value Should Be    sysbus.program ReadDoubleWord 0x1000    0x600DCAFE
 
 Start Renode
+    [Timeout]    3 minutes
     TRY
         ${renode}=    Evaluate    hil.emulator.renode.find.find_renode()    modules=hil.emulator.renode.find
     EXCEPT    AS    ${why}

@@ -203,3 +203,42 @@ def test_what_is_no_baseline(predicted: Mapping[str, Run]) -> None:
 
     with pytest.raises(ConfigError, match="no baseline"):
         gate(load_side("published"), Side("new", runs=(run,)))
+
+
+def test_a_renamed_op_that_left_the_npu_fails_too(predicted: Mapping[str, Run]) -> None:
+    """Another converter gives other names: types and MACs in their order say which op is which."""
+    run = predicted["kws"]
+    ops = tuple(op.model_copy(update={"name": f"model_1/{op.name}", "unit": "cpu"}) for op in run.ops)
+    moved = run.model_copy(update={"ops": ops, "npu_macs": 0})
+    found = worse(run, moved)
+    assert any("left the NPU" in text for text in found.values())
+    assert found["placement: work on the NPU"] == f"{run.npu_macs} MACs before, 0 now"
+
+
+def test_a_measured_energy_that_became_the_models_fails(predicted: Mapping[str, Run]) -> None:
+    run = predicted["kws"]
+    phase = run.phases["inference"]
+    assert phase.energy_j is not None
+    measured = phase.model_copy(update={"energy_j": phase.energy_j.model_copy(update={"fidelity": "measured"})})
+    before = run.model_copy(update={"phases": {**run.phases, "inference": measured}})
+    assert "was measured, is only" in worse(before, run)["missing: energy inference"]
+
+
+def test_overrides_count_by_what_they_mean(predicted: Mapping[str, Run]) -> None:
+    runs = [
+        predicted["kws"].model_copy(
+            update={"provenance": predicted["kws"].provenance.model_copy(update={"overrides": {"npu.clock_hz": text}})}
+        )
+        for text in ("30MHz", "30e6")
+    ]
+    assert passed(*runs).passed and passed(*runs).runs == 1
+
+
+def test_accuracies_of_different_sets_are_not_compared(predicted: Mapping[str, Run]) -> None:
+    def with_set(name: str) -> Run:
+        part = Accuracy(data_set=name, samples=10, correct=9, reference_correct=9, different_predictions=0)
+        return predicted["kws"].model_copy(update={"accuracy": part})
+
+    assert worse(with_set("one"), with_set("other")) == {
+        "incomparable: accuracy": "of one, 10 samples before, of other, 10 samples now"
+    }
