@@ -35,7 +35,8 @@ class QemuEngine:
         to_host, from_host = space.path / "to-host", space.path / "from-host"
         self._npu = FifoNpu(npu, to_host, from_host)
         try:
-            # QEMU takes over our listening socket: no other program can get in between.
+            # QEMU takes over our listening socket: no other program can get in between.  It waits for the first client,
+            # who so hears the board boot.
             with listen(port) as listener:
                 self.url = f"socket://127.0.0.1:{listener.getsockname()[1]}"
                 self._child: Child = space.start(
@@ -46,7 +47,7 @@ class QemuEngine:
                         *("-icount", f"shift={ICOUNT_SHIFT},sleep=off"),
                         *("-kernel", str(image.file)),
                         *("-device", f"loader,file=program.bin,addr={image.program_address:#x},force-raw=on"),
-                        *("-chardev", f"socket,id=uart,fd={listener.fileno()},server=on,wait=off,nodelay=on"),
+                        *("-chardev", f"socket,id=uart,fd={listener.fileno()},server=on,wait=on,nodelay=on"),
                         *("-serial", "chardev:uart"),
                         "-semihosting-config",
                         f"enable=on,target=native,arg=fw,arg={to_host.name},arg={from_host.name}",

@@ -66,11 +66,11 @@ class Wire:
         return match
 
     def settle(self, quiet_s: float, within_s: float) -> list[str]:
-        """Read until the line was quiet for ``quiet_s``; what came."""
+        """Wait for the first line, then read until the line was quiet for ``quiet_s``; what came."""
         deadline, found = self.deadline(within_s), list[str]()
         try:
             while True:
-                found.append(self.line(deadline.within(quiet_s)))
+                found.append(self.line(deadline.within(quiet_s) if found else deadline))
         except LinkTimeout:
             return found
 
