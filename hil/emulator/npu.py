@@ -205,7 +205,7 @@ class _Closed(Exception):
 class FifoNpu(NpuThread):
     """Serves over two FIFOs, made where they do not exist: requests come on ``to_host``, replies go to ``from_host``.
 
-    Either side may come first; a device that ends between two requests may be followed by another.
+    Either side may come first.  One device for life: a second one could still meet the end of the first.
     """
 
     def __init__(self, server: NpuServer, to_host: Path, from_host: Path) -> None:
