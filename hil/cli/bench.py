@@ -139,10 +139,10 @@ def _disagrees(run: Run) -> bool:
 
 def _targets(args: argparse.Namespace) -> list[Target]:
     """The platforms that were asked for; those of the board where it is an entry of the map."""
-    from hil.board.boards import get_board, load_boards
-
     platform, point = args.platform, args.operating_point
     if args.board is not None:
+        from hil.board.boards import get_board, load_boards
+
         board = get_board(load_boards(None, args.platform_path), args.board)
         platform = board.platform if platform == "all" else platform
         point = point or board.operating_point

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hil.board.dut import Dut
 from hil.cost import CostModel, Prediction
-from hil.emulator.clock import Ticks, TimeScales, time_scales
+from hil.emulator.clock import Ticks, time_scales
 from hil.emulator.expose import DutServer
 from hil.emulator.images import Image, image_for
 from hil.emulator.latency import latencies
@@ -42,9 +42,8 @@ class EmulatedBoard:
     """A plan on an emulated board, running from construction to ``close``.
 
     ``index`` is the plan's place in the prediction, ``port`` the TCP port of engines that have one (0: any), Renode has
-    a PTY; ``platform_path`` are the user's own platform folders.  ``scales`` are None for the Python board, which
-    executes nothing.  Raises UnavailableError where the engine is missing or has no such core, NetworkError for a
-    network that the firmware cannot run.
+    a PTY; ``platform_path`` are the user's own platform folders.  Raises UnavailableError where the engine is missing
+    or has no such core, NetworkError for a network that the firmware cannot run.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class EmulatedBoard:
             raise ConfigError(f"no engine '{engine}'", hint=did_you_mean(engine, ENGINES))
         self.plan = plan
         self.notes: tuple[str, ...] = ()
-        self.scales: TimeScales | None = None
         self._complaints: list[Callable[[], str | None]] = []
         times = latencies(plan, model, prediction, index)
         if engine == "python":
@@ -71,9 +69,9 @@ class EmulatedBoard:
             self._engine: Engine = DutServer(Dut(board), port)
             return
         image = image_for(plan.target, engine)
-        self.scales = time_scales(model, image.counts)
         ticks = _TICKS[engine](image)
-        program = build_program(plan, latencies=times, scales=self.scales.q20(ticks))
+        scales = time_scales(model, image.counts).q20(ticks)
+        program = build_program(plan, latencies=times, scales=scales)
         _check_room(program, image)
         if ticks.real_time:
             _check_waits(program, image)

@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,11 @@ def on_cpu(network: Network, target: Target) -> Plan:
     return Plan(network, bare, places, ())
 
 
+@lru_cache(maxsize=8)
 def time_scales(model: CostModel, image: str) -> TimeScales:
     """Scales of the model's target on the core of a firmware image (a name of ``images.toml``).
+
+    A run needs them twice and they take a pass over the zoo, so the last ones are kept.
 
     Raises KeyError where the image was not profiled: a build error, not a user's.
     """

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from hil.files import unwritable, write_atomic
 from hil.meter.errors import FormatError, TraceError
 from hil.meter.trace import CHUNK, checked
-from hil.meter.types import Gap, MeterInfo, Trace
+from hil.meter.types import Gap, Line, MeterInfo, Trace
 
 SCHEMA = 1
 SUFFIX = ".trace"
@@ -82,6 +82,8 @@ class TraceWriter:
         gaps: tuple[Gap, ...] = (),
         clipped: int = 0,
         clipped_at: tuple[tuple[int, int], ...] = (),
+        unplaced: int = 0,
+        lines: tuple[Line, ...] = (),
         info: MeterInfo | None = None,
         raw: str | None = None,
         notes: tuple[str, ...] = (),
@@ -100,6 +102,8 @@ class TraceWriter:
             "gaps": [[gap.index, gap.missing] for gap in gaps],
             "clipped": clipped,
             "clipped_at": [list(span) for span in clipped_at],
+            "unplaced": unplaced,
+            "lines": [[line.t_s, line.text] for line in lines],
             "info": asdict(info or MeterInfo("unknown")),
             "raw": raw,
             "notes": list(notes),
@@ -122,6 +126,8 @@ def save_trace(trace: Trace, path: Path) -> Path:
             gaps=trace.gaps,
             clipped=trace.clipped,
             clipped_at=trace.clipped_at,
+            unplaced=trace.unplaced,
+            lines=trace.lines,
             info=trace.info,
             raw=trace.raw,
             notes=trace.notes,
@@ -153,6 +159,8 @@ def load_trace(path: Path) -> Trace:
                 gaps=tuple(Gap(index, missing) for index, missing in header["gaps"]),
                 clipped=header["clipped"],
                 clipped_at=tuple((start, stop) for start, stop in header["clipped_at"]),
+                unplaced=header.get("unplaced", 0),
+                lines=tuple(Line(float(t_s), str(text)) for t_s, text in header.get("lines", ())),
                 info=MeterInfo(**header["info"]),
                 raw=header["raw"],
                 notes=tuple(map(str, header["notes"])),

@@ -45,6 +45,10 @@ def checked(trace: Trace) -> Trace:
         after.index <= before.index for before, after in zip(trace.gaps, trace.gaps[1:], strict=False)
     ):
         raise TraceError(f"{where}: gaps must be in order, inside the trace, and of at least one sample")
+    if trace.unplaced < 0:
+        raise TraceError(f"{where}: {trace.unplaced} samples missing somewhere, expected none or more")
+    if any(not np.isfinite(line.t_s) for line in trace.lines):
+        raise TraceError(f"{where}: a line of the serial port without a time")
     if any(not 0 <= start < stop <= n for start, stop in trace.clipped_at):
         raise TraceError(f"{where}: clipped spans must lie inside the trace")
     last = -np.inf
@@ -160,11 +164,12 @@ def check_window(times: SampleTimes, name: str, start_s: float, end_s: float, ga
         )
     # The samples around the borders take part in the integral: a gap or clipping there counts.
     first, stop = max(times.first_at(start_s) - 1, 0), times.first_at(end_s) + 1
-    missing = missing_between(trace, first, stop)
+    missing = missing_between(trace, first, stop) + trace.unplaced
     share = missing * times.interval_s / (end_s - start_s)
     if share > gaps_allowed:
+        where = " here or elsewhere in the trace" if trace.unplaced else ""
         raise GapError(
-            f"{name}: {missing} samples missing, {share:.2%} of its {format_si(end_s - start_s, 's')}; "
+            f"{name}: {missing} samples missing{where}, {share:.2%} of its {format_si(end_s - start_s, 's')}; "
             f"{f'at most {gaps_allowed:.1%}' if gaps_allowed else 'none'} allowed",
             hint="measure again with a lower rate, another USB port or a quieter host",
         )
@@ -196,6 +201,7 @@ def window(trace: Trace, start_s: float, end_s: float) -> Trace:
         t_s=None if trace.t_s is None else trace.t_s[part],
         digital=None if trace.digital is None else trace.digital[part],
         gaps=tuple(Gap(g.index - first, g.missing) for g in trace.gaps if first < g.index < stop),
+        lines=tuple(line for line in trace.lines if start_s <= line.t_s <= end_s),
         clipped=clipped_between(trace, first, stop),
         clipped_at=spans,
     )

@@ -51,6 +51,14 @@ class Gap:
     missing: int
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the board's serial port that the meter heard: its text, and when the meter's clock stamped it."""
+
+    t_s: float
+    text: str
+
+
 @dataclass(frozen=True)
 class Trace:
     """What a meter recorded at one site.
@@ -59,6 +67,8 @@ class Trace:
     ``t0_s + i * dt_s`` of the meter's clock, lost samples counted in by ``gaps``; or at ``t_s[i]`` where the rate is
     not constant.  ``digital`` has shape ``[n]``, one bit per input.  ``clipped`` counts samples at the end of a range;
     ``clipped_at`` says where, as ``(start, stop)`` in samples; where it is empty they may be anywhere.
+    ``unplaced`` samples are missing too, but the instrument cannot tell where: they may be anywhere.
+    ``lines`` are those of the board's serial port, ascending in time.
     ``site`` is what the current flows into, in the words of the platform file's power scope.
     ``raw`` names the file with the bytes that it was decoded from; ``notes`` say what decoding had to put right.
     """
@@ -73,6 +83,8 @@ class Trace:
     gaps: tuple[Gap, ...] = ()
     clipped: int = 0
     clipped_at: tuple[tuple[int, int], ...] = ()
+    unplaced: int = 0
+    lines: tuple[Line, ...] = ()
     info: MeterInfo = MeterInfo("unknown")
     raw: str | None = None
     notes: tuple[str, ...] = ()
