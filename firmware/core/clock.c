@@ -12,6 +12,7 @@ static struct clock_reading total;
 
 static void take_scales(const struct program *program) {
     uint32_t any = 0;
+    scales_q20[CLASS_OFF] = 0;
     for (int class = CLASS_WAIT; class < CLASS_COUNT; class++) {
         scales_q20[class] = program ? program->scale_q20[class] : 0;
         any |= scales_q20[class];
@@ -20,7 +21,7 @@ static void take_scales(const struct program *program) {
         return;
     }
     uint32_t real_q20 = (uint32_t)((UINT64_C(1000000000) << Q20) / port_ticks_hz());
-    for (int class = CLASS_WAIT; class < CLASS_COUNT; class++) {
+    for (int class = CLASS_OFF; class < CLASS_COUNT; class++) {
         scales_q20[class] = real_q20;
     }
 }
@@ -38,11 +39,15 @@ enum time_class clock_enter(enum time_class next) {
     enum time_class before = current;
     last_tick = now;
     current = next;
+    total.time_q20 += (uint64_t)passed * scales_q20[before];
     if (before != CLASS_OFF) {
-        total.time_q20 += (uint64_t)passed * scales_q20[before];
         total.ticks += passed;
     }
     return before;
+}
+
+void clock_skip(void) {
+    last_tick = port_ticks();
 }
 
 struct clock_reading clock_read(void) {

@@ -13,9 +13,12 @@ struct clock_reading {
     uint64_t ticks;    /* of port_ticks(), without CLASS_OFF */
 };
 
-/* Take the scales of a program.  Without one, or with all scales zero, port_ticks_hz() is the scale of every class but
- * CLASS_OFF.  The clock starts at 0 in CLASS_OFF. */
+/* Take the scales of a program.  Without one, or with all scales zero, port_ticks_hz() is the scale of every class:
+ * a clock that stops for printing would not be the one that a power meter sees.  It starts at 0 in CLASS_OFF. */
 void clock_init(const struct program *program);
+
+/* What has passed since the last clock_enter() or clock_skip() is not board time: the board waited for the host. */
+void clock_skip(void);
 
 /* Continue in another class; returns the one before. */
 enum time_class clock_enter(enum time_class next);

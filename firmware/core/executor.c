@@ -12,6 +12,7 @@ static const char *refusal = "No program";
 static uint8_t *arena;
 static uint32_t arena_bytes;
 static struct record phases[PHASE_COUNT];
+static struct border borders[PHASE_COUNT];
 static struct record steps[EXECUTOR_MAX_STEPS];
 
 /* ---- checks ---- */
@@ -186,7 +187,11 @@ static const char *run_phase(enum phase phase, uint32_t command) {
         error = run_steps(phase);
     }
     clock_enter(before);
+    if (phases[phase].count == 0) {
+        borders[phase].start_ns = from.time_q20 >> 20;
+    }
     add(phases + phase, from);
+    borders[phase].end_ns = clock_ns();
     return error;
 }
 
@@ -255,6 +260,10 @@ const struct step *executor_steps(void) {
 
 const struct record *executor_phase(enum phase phase) {
     return phases + phase;
+}
+
+const struct border *executor_border(enum phase phase) {
+    return borders + phase;
 }
 
 const struct record *executor_step(uint32_t index) {

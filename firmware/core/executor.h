@@ -12,6 +12,12 @@ struct record {
     uint32_t count;             /* executions */
 };
 
+/* Board nanoseconds of the start of the first execution and the end of the last. */
+struct border {
+    uint64_t start_ns;
+    uint64_t end_ns;
+};
+
 /* Take a program, or NULL.  Returns NULL, or why there is none to run: every later run says the same. */
 const char *executor_load(const struct program *program);
 
@@ -30,8 +36,9 @@ const char *executor_infer(uint32_t count);
 /* Phases behind the inference. */
 const char *executor_finish(void);
 
-/* What the last runs took. */
+/* What the last runs took, and when each phase was; no border counts of a phase that was not executed. */
 const struct record *executor_phase(enum phase phase);
+const struct border *executor_border(enum phase phase);
 const struct record *executor_step(uint32_t index);
 const struct step *executor_steps(void);
 

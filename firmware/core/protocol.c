@@ -128,6 +128,19 @@ static void do_timestamp(char *rest) {
     timestamp();
 }
 
+/* In energy mode the pin tells laps as MLPerf Tiny has it: by an edge each, as any timestamp. */
+static void pin_level(int high) {
+    if (!ENERGY_MODE) {
+        port_lap_level(high);
+    }
+}
+
+static uint64_t lap(int high) {
+    pin_level(high);
+    clock_enter(CLASS_OFF); /* the time until now */
+    return timestamp();
+}
+
 static void db_load(char *rest) {
     const struct program *program = need_program();
     const char *word = next_word(&rest);
@@ -225,6 +238,7 @@ static void do_results(char *rest) {
 /* An error ends the sequence where it happens; what was there of older results is gone. */
 static const char *infer(uint32_t count, uint32_t warmups) {
     has_results = 0;
+    clock_skip();
     const char *failure = executor_prepare();
     if (failure) {
         return failure;
@@ -236,12 +250,13 @@ static const char *infer(uint32_t count, uint32_t warmups) {
     }
     line("m-warmup-done");
     tagged("m-infer-start-", count);
-    laps_us[0] = timestamp();
+    laps_us[0] = lap(1);
     failure = executor_infer(count);
     if (failure) {
+        pin_level(0); /* where the next infer expects it */
         return failure;
     }
-    laps_us[1] = timestamp();
+    laps_us[1] = lap(0);
     line("m-infer-done");
     return executor_finish();
 }
@@ -272,25 +287,29 @@ static void do_infer(char *rest) {
 
 static void do_features(char *rest) {
     (void)rest;
-    line("m-features-[phases,point,memory,outputs,ops,laps]");
+    line("m-features-[phases,point,memory,outputs,ops,laps,borders]");
 }
 
+/* In the order in which they happen. */
+static const struct {
+    enum phase phase;
+    const char *name;
+} phases[] = {
+    {PHASE_NPU_INIT, "npu_init"},   {PHASE_WEIGHT_LOAD, "weight_load"}, {PHASE_INPUT_LOAD, "input_load"},
+    {PHASE_INFERENCE, "inference"}, {PHASE_OUTPUT_READ, "output_read"}, {PHASE_POST_PROCESS, "post_process"},
+};
+
+#define PHASES (sizeof phases / sizeof phases[0])
+
 static void do_phases(char *rest) {
-    static const struct {
-        enum phase phase;
-        const char *name;
-    } names[] = {
-        {PHASE_NPU_INIT, "npu_init"},   {PHASE_WEIGHT_LOAD, "weight_load"}, {PHASE_INPUT_LOAD, "input_load"},
-        {PHASE_INFERENCE, "inference"}, {PHASE_OUTPUT_READ, "output_read"}, {PHASE_POST_PROCESS, "post_process"},
-    };
     (void)rest;
-    for (uint32_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const struct record *record = executor_phase(names[i].phase);
+    for (uint32_t i = 0; i < PHASES; i++) {
+        const struct record *record = executor_phase(phases[i].phase);
         if (record->count == 0) {
             continue;
         }
         print_text("m-phase-[");
-        print_text(names[i].name);
+        print_text(phases[i].name);
         comma_unsigned(record->spent.time_q20 >> 20);
         comma_unsigned(record->count);
         line("]");
@@ -391,6 +410,26 @@ static void do_laps(char *rest) {
     line("]");
 }
 
+static void do_borders(char *rest) {
+    (void)rest;
+    if (!has_results) {
+        error("No results");
+        return;
+    }
+    for (uint32_t i = 0; i < PHASES; i++) {
+        const struct border *border = executor_border(phases[i].phase);
+        if (executor_phase(phases[i].phase)->count == 0) {
+            continue;
+        }
+        print_text("m-border-[");
+        print_text(phases[i].name);
+        comma_unsigned(border->start_ns);
+        comma_unsigned(border->end_ns);
+        line("]");
+    }
+    line("m-borders-done");
+}
+
 /* ---- dispatch ---- */
 
 static void do_help(char *rest);
@@ -414,6 +453,7 @@ static const struct {
     {"memory", "memory use", do_memory},
     {"outputs", "raw outputs of the last infer", do_outputs},
     {"laps", "laps of the last infer", do_laps},
+    {"borders", "start and end of each phase of the last infer", do_borders},
 };
 
 #define VERB_COUNT (sizeof verbs / sizeof verbs[0])

@@ -37,6 +37,9 @@ uint32_t port_npu_wait(void);
 /* Energy mode: a falling edge of at least 1 us on the synchronisation pin. */
 void port_timestamp_edge(void);
 
+/* Performance mode: the level of the synchronisation pin, low until the first call.  A change of it is a lap. */
+void port_lap_level(int high);
+
 /* Restart the board. */
 void port_reset(void);
 

@@ -30,7 +30,7 @@ enum phase {
 /* Classes of code, each with its own effective cycles per instruction on an emulated core.  A real board has one time
  * scale for all of them. */
 enum time_class {
-    CLASS_OFF,  /* the board clock stands still: printing, waiting for commands */
+    CLASS_OFF,  /* printing, waiting for commands: an emulated core's clock stands still */
     CLASS_WAIT, /* asleep until an interrupt */
     CLASS_CODE, /* driver, executor */
     CLASS_CONV,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hil.board import codec
-from hil.board.codec import Line, MemoryUse, OpTime, PhaseTime, Point
+from hil.board.codec import Border, Line, MemoryUse, OpTime, PhaseTime, Point
 from hil.board.errors import ProtocolError
 
 PHASE_NAMES = ("npu_init", "weight_load", "input_load", "inference", "output_read", "post_process")
@@ -90,6 +90,33 @@ def ops(lines: Sequence[Line], inferences: int) -> tuple[OpTime, ...]:
     for op in found:
         if op.count != inferences:
             raise ProtocolError(f"op {op.index} counts {op.count} executions where infer did {inferences}")
+    return tuple(found)
+
+
+def borders(lines: Sequence[Line], lap_start_us: int | None, lap_end_us: int | None) -> tuple[Border, ...]:
+    """Borders of phases in their order, none before the end of the one before it.
+
+    ``inference`` must be there and, where the laps are known, lie within them: the same clock in whole microseconds.
+    """
+    found = listed(lines, Border, codec.BordersDone)
+    _ordered("phase", [border.name for border in found], PHASE_NAMES)
+    before_ns = 0
+    for border in found:
+        if not before_ns <= border.start_ns <= border.end_ns:
+            raise ProtocolError(
+                f"{border.name} from {border.start_ns} to {border.end_ns} ns, where the clock was at {before_ns} ns"
+            )
+        before_ns = border.end_ns
+    inference = next((border for border in found if border.name == "inference"), None)
+    if inference is None:
+        raise ProtocolError("no borders of the inference")
+    if lap_start_us is not None and lap_end_us is not None:
+        laps_ns = lap_start_us * 1000, (lap_end_us + 1) * 1000
+        if inference.start_ns < laps_ns[0] or inference.end_ns > laps_ns[1]:
+            raise ProtocolError(
+                f"inference from {inference.start_ns} to {inference.end_ns} ns is not within the laps, "
+                f"{lap_start_us} to {lap_end_us} us"
+            )
     return tuple(found)
 
 

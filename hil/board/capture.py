@@ -24,19 +24,22 @@ from hil.errors import LinkError
 
 SCHEMA = 1
 Direction = Literal["in", "out", "event"]
-_OPENED, _FAILED, _LOST_READING, _LOST_WRITING = (
+Mode = Literal["performance", "energy"]
+_OPENED, _WRITTEN, _FAILED, _LOST_READING, _LOST_WRITING = (
     "opened",
+    "written",
     "open failed: ",
     "lost while reading: ",
     "lost while writing: ",
 )
+_SLOW_WRITE_NS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Header:
     """The first line.  ``t_ns`` of the records count from ``started``.
 
-    ``limits`` are the session's (``hil.board.session.Limits``): with others a replay could give up elsewhere.
+    ``limits`` and ``mode`` are the session's (``hil.board.session``): with others a replay would go elsewhere.
     """
 
     schema: int
@@ -45,6 +48,7 @@ class Header:
     baud: int
     started: str
     limits: Mapping[str, float] = field(default_factory=dict)
+    mode: Mode = "performance"
 
 
 @dataclass(frozen=True)
@@ -81,23 +85,31 @@ class Capture:
         baud: int,
         limits: Mapping[str, float] | None = None,
         clock: Clock | None = None,
+        mode: Mode = "performance",
     ) -> None:
         self.path = path
         self._clock = clock or MonotonicClock()
         self._start_s = self._clock.now_s()
+        self._last_ns = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("wb", buffering=0)
         except OSError as error:
             raise LinkError(f"{path}: cannot be written: {error.strerror}", hint="choose another folder") from error
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._write(asdict(Header(SCHEMA, port, platform.node(), baud, started, dict(limits or {}))))
+        self._write(asdict(Header(SCHEMA, port, platform.node(), baud, started, dict(limits or {}), mode)))
 
     def record(self, direction: Direction, data: bytes = b"", text: str = "") -> None:
         """Append a record with the time of now."""
         t_ns = round((self._clock.now_s() - self._start_s) * 1e9)
         content = {"text": text} if direction == "event" else {"hex": data.hex()}
+        self._last_ns = t_ns
         self._write({"t_ns": t_ns, "dir": direction, **content})
+
+    def written(self) -> None:
+        """Note the end of a write that took its time: what the session waits for from there on has its deadline."""
+        if (self._clock.now_s() - self._start_s) * 1e9 - self._last_ns > _SLOW_WRITE_NS:
+            self.record("event", text=_WRITTEN)
 
     def close(self) -> None:
         """May be called more than once."""
@@ -148,6 +160,7 @@ class RecordingLink:
         except LinkLost as error:
             self._capture.record("event", text=_LOST_WRITING + error.message)
             raise
+        self._capture.written()
 
     def close(self) -> None:
         self._link.close()
@@ -203,7 +216,8 @@ def _header(document: Any) -> Header:
         raise ValueError
     limits = {str(name): float(value) for name, value in document.get("limits", {}).items()}
     port, host, started = (str(document[name]) for name in ("port", "host", "started"))
-    return Header(SCHEMA, port, host, int(document["baud"]), started, limits)
+    mode: Mode = "energy" if document.get("mode") == "energy" else "performance"
+    return Header(SCHEMA, port, host, int(document["baud"]), started, limits, mode)
 
 
 def _record(document: Any) -> Record:
@@ -254,6 +268,7 @@ class ReplayLink:
         if record.data != data:
             raise self._deviation(f"writes {data!r}", record)
         self._raise_if_lost(_LOST_WRITING)
+        self._event(_WRITTEN)
 
     def close(self) -> None:
         pass
@@ -264,10 +279,16 @@ class ReplayLink:
         return self._next == len(self._records)
 
     def _raise_if_lost(self, how: str) -> None:
+        event = self._event(how)
+        if event is not None:
+            raise LinkLost(event.removeprefix(how))
+
+    def _event(self, begin: str) -> str | None:
+        """Take the next record where it is an event of that kind; its text."""
         record = self._records[self._next] if not self.finished else None
-        if record is not None and record.dir == "event" and record.text.startswith(how):
-            self._take("event", how)
-            raise LinkLost(record.text.removeprefix(how))
+        if record is None or record.dir != "event" or not record.text.startswith(begin):
+            return None
+        return self._take("event", begin).text
 
     def _take(self, direction: Direction, what: str) -> Record:
         if self.finished:

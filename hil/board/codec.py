@@ -23,7 +23,7 @@ BAUD = {"performance": 115_200, "energy": 9_600}
 LINE_END = b"\r\n"
 
 # Optional verbs, as `features` names them.
-FEATURES = ("phases", "point", "memory", "outputs", "ops", "laps")
+FEATURES = ("phases", "point", "memory", "outputs", "ops", "laps", "borders")
 
 # --- commands -------------------------------------------------------------------------------------------------------
 
@@ -345,6 +345,22 @@ class Laps(Line):
 
     start_us: int
     end_us: int
+
+
+@_line("m-border-[{name},{start_ns},{end_ns}]")
+@dataclass(frozen=True)
+class Border(Line):
+    """When a phase of the last ``infer`` began and ended, in nanoseconds of the clock that the laps are read from."""
+
+    name: Word
+    start_ns: int
+    end_ns: int
+
+
+@_line("m-borders-done")
+@dataclass(frozen=True)
+class BordersDone(Line):
+    pass
 
 
 @dataclass(frozen=True)

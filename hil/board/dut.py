@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from hil.board import codec
-from hil.board.codec import Line, MemoryUse, OpTime, PhaseTime, Point
+from hil.board.codec import Border, Line, MemoryUse, OpTime, PhaseTime, Point
 from hil.board.errors import BoardFault
 
 DEFAULT_INFERENCES = 1
@@ -77,6 +77,11 @@ class BoardModel(Protocol):
         """Raw output tensors of the last ``infer``."""
         ...
 
+    def borders(self) -> Sequence[Border]:
+        """When each phase of the last ``infer`` happened: those that did, in order.  ``inference`` is from the start of
+        the first to the end of the last of its N, within the laps."""
+        ...
+
 
 class Dut:
     """A board: ``boot`` gives the banner, ``feed`` the answer to bytes from the host."""
@@ -104,6 +109,7 @@ class Dut:
             "memory": lambda _: [*model.memory(), codec.MemoryDone()],
             "outputs": lambda _: [*_output_lines(model.outputs()), codec.OutputsDone()],
             "laps": lambda _: [codec.Laps(self._last().lap_start_ns // 1000, self._last().lap_end_ns // 1000)],
+            "borders": lambda _: self._borders(),
         }
         if model.features:
             self._verbs["features"] = lambda _: [codec.Features(tuple(model.features))]
@@ -140,6 +146,10 @@ class Dut:
         if self._outcome is None:
             raise BoardFault("No results")
         return self._outcome
+
+    def _borders(self) -> list[Line]:
+        self._last()  # refuses where there is none
+        return [*self._model.borders(), codec.BordersDone()]
 
     def _db(self, words: tuple[str, ...]) -> Iterator[Line]:
         if not words:

@@ -17,9 +17,9 @@ from typing import Literal, TypeVar
 
 from hil.board import answers, codec
 from hil.board.answers import Inference
-from hil.board.capture import Capture, new_capture_path, recorded
+from hil.board.capture import Capture, Mode, new_capture_path, recorded
 from hil.board.clock import Clock, Deadline, MonotonicClock
-from hil.board.codec import Line, MemoryUse, OpTime, PhaseTime, Point
+from hil.board.codec import Border, Line, MemoryUse, OpTime, PhaseTime, Point
 from hil.board.errors import BoardRefused, LinkLost, LinkTimeout, ProtocolError
 from hil.board.link import Link, open_link
 from hil.errors import LinkError
@@ -151,7 +151,7 @@ class Session:
         capture: Capture | None = None,
         clock: Clock | None = None,
         limits: Limits | None = None,
-        mode: Literal["performance", "energy"] = "performance",
+        mode: Mode = "performance",
         verify: bool = True,
     ) -> None:
         self._open_link = recorded(open_link, capture) if capture is not None else open_link
@@ -214,10 +214,17 @@ class Session:
         self._input, self._verify_input, self._loaded = data, verify, False
         self._step("load", f"db load {len(data)}", self._load)
 
-    def infer(self, inferences: int = 1, warmups: int = 0, expected_s: float = 0.0) -> InferResult:
+    def infer(
+        self,
+        inferences: int = 1,
+        warmups: int = 0,
+        expected_s: float = 0.0,
+        answered: Callable[[Inference], None] | None = None,
+    ) -> InferResult:
         """N inferences on the loaded input; it is loaded again where the board may have lost it.
 
-        ``expected_s``: how long they should take; ``limits.run_s`` comes on top of twice that.
+        ``expected_s``: how long they should take; ``limits.run_s`` comes on top of twice that.  ``answered`` is called
+        in each attempt as soon as the board has answered, before the answer is verified: verifying asks the board more.
         """
         if inferences < 1 or warmups < 0:
             raise LinkError(f"infer {inferences} {warmups}: needs at least 1 inference and 0 warm-ups")
@@ -226,7 +233,7 @@ class Session:
         def action() -> Inference:
             if self._input and not self._loaded:
                 self._load()
-            return self._infer(inferences, warmups)
+            return self._infer(inferences, warmups, answered)
 
         self._expected_s = expected_s
         before = self.stats.retries
@@ -254,6 +261,11 @@ class Session:
         """Raw output tensors of the last ``infer``; ``expected_bytes`` are their sizes, where known."""
         self._require("outputs")
         return list(self._of_last("outputs", lambda lines, _: answers.outputs(lines, expected_bytes)))
+
+    def borders(self) -> tuple[Border, ...]:
+        """When each phase of the last ``infer`` happened, on the clock of its laps."""
+        self._require("borders")
+        return self._of_last("borders", lambda lines, last: answers.borders(lines, last.lap_start_us, last.lap_end_us))
 
     def point(self) -> Point:
         """The operating point that the board says it runs at."""
@@ -475,8 +487,10 @@ class Session:
                 raise ProtocolError(f"the input buffer holds other bytes than the {len(data)} that were loaded")
         self._loaded = True
 
-    def _infer(self, inferences: int, warmups: int) -> Inference:
+    def _infer(self, inferences: int, warmups: int, answered: Callable[[Inference], None] | None) -> Inference:
         first = self._infer_once(inferences, warmups)
+        if answered is not None:
+            answered(first)
         if not self._verify:
             return first
         again = self._ask(("results",))
@@ -674,7 +688,7 @@ def open_session(
     *,
     capture_path: Path | None = None,
     limits: Limits | None = None,
-    mode: Literal["performance", "energy"] = "performance",
+    mode: Mode = "performance",
     verify: bool = True,
 ) -> Session:
     """A session with the board at a port or URL, not connected yet.
@@ -683,7 +697,7 @@ def open_session(
     """
     rate = baud or codec.BAUD[mode]
     limits = limits or Limits()
-    capture = Capture(capture_path or new_capture_path(port), port=port, baud=rate, limits=asdict(limits))
+    capture = Capture(capture_path or new_capture_path(port), port=port, baud=rate, limits=asdict(limits), mode=mode)
     return Session(lambda: open_link(port, rate), capture=capture, limits=limits, mode=mode, verify=verify)
 
 

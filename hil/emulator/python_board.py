@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hil.board.codec import MemoryUse, OpTime, PhaseTime, Point
+from hil.board.codec import Border, MemoryUse, OpTime, PhaseTime, Point
 from hil.board.dut import InferOutcome
 from hil.board.errors import BoardFault
 from hil.emulator.program import check_runnable, label
@@ -30,7 +30,7 @@ class PythonBoard:
 
     vendor = "hil"
     profile = "hil python, predicted"
-    features = ("phases", "point", "memory", "outputs", "ops", "laps")
+    features = ("phases", "point", "memory", "outputs", "ops", "laps", "borders")
 
     def __init__(self, plan: Plan, *, phases_ns: Mapping[str, int], op_ns: Sequence[int]) -> None:
         network = plan.network
@@ -53,21 +53,23 @@ class PythonBoard:
         self._now_ns = 0
         self._inferences = 0
         self._outputs: list[bytes] = []
+        self._borders: dict[str, Border] = {}
 
     def load(self, data: bytes) -> None:
         """Bytes beyond a shorter load keep what they were, as in the firmware's buffer."""
         self._input = data + self._input[len(data) :]
 
     def infer(self, inferences: int, warmups: int) -> InferOutcome:
-        """Every phase passes in virtual time; only the inference is repeated."""
+        """Every phase passes in virtual time, one after the other; only the inference is repeated."""
         self._outputs = self._compute(warmups + inferences)
         self._inferences = inferences
-        once = self._phases_ns["inference"]
-        self._now_ns += sum(self._phases_ns[phase] for phase in ("npu_init", "weight_load", "input_load"))
-        start_ns = self._now_ns + warmups * once
-        end_ns = start_ns + inferences * once
-        self._now_ns = end_ns + self._phases_ns["output_read"] + self._phases_ns["post_process"]
-        return InferOutcome(start_ns, end_ns, tuple(self._reference.real(self._outputs)))
+        for phase, ns in self._phases_ns.items():
+            repeats, unseen = (inferences, warmups) if phase == "inference" else (1, 0)
+            start_ns = self._now_ns + unseen * ns
+            self._now_ns = start_ns + repeats * ns
+            self._borders[phase] = Border(phase, start_ns, self._now_ns)
+        laps = self._borders["inference"]
+        return InferOutcome(laps.start_ns, laps.end_ns, tuple(self._reference.real(self._outputs)))
 
     def timestamp_ns(self) -> int:
         return self._now_ns
@@ -75,6 +77,10 @@ class PythonBoard:
     def phases(self) -> list[PhaseTime]:
         counts = {**self._counts, "inference": self._count()}
         return [PhaseTime(phase, ns * counts[phase], counts[phase]) for phase, ns in self._phases_ns.items()]
+
+    def borders(self) -> list[Border]:
+        self._count()
+        return [self._borders[phase] for phase, count in self._counts.items() if count]
 
     def ops(self) -> list[OpTime]:
         """Ops of the inference that take time.  The counter behind ``ticks`` counts nanoseconds."""

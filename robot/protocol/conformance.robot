@@ -142,7 +142,7 @@ The Same Input Gives The Same Results Again
 
 What Is Not Announced Is Unknown
     ${features}=    Get Board Features
-    FOR    ${verb}    IN    phases    point    memory    outputs    ops    laps
+    FOR    ${verb}    IN    phases    point    memory    outputs    ops    laps    borders
         IF    $verb not in $features    Board Should Refuse    ${verb}    Unknown command: ${verb}
     END
 
@@ -198,6 +198,26 @@ The Laps Of The Last Inference Can Be Read Again
     ${lines}=    Ask Board    infer 2 0    within=50 s
     ${laps}=    Evaluate    [line.removeprefix("m-lap-us-") for line in $lines if line.startswith("m-lap-us-")]
     Board Should Answer    laps    m-laps-\\[${laps}[0],${laps}[1]\\]
+
+Borders Are In Order, Do Not Overlap, And Hold The Inferences Within The Laps
+    Need    borders
+    Load Eight Bytes
+    ${lines}=    Ask Board    infer 3 2    within=50 s
+    ${laps}=    Evaluate    [int(line.removeprefix("m-lap-us-")) for line in $lines if line.startswith("m-lap-us-")]
+    ${lines}=    Ask Board    borders
+    Should Be Equal    ${lines}[-1]    m-borders-done
+    ${starts}=    Names Should Be In Order    ${lines}[:-1]    m-border-\\[(\\w+),(\\d+),\\d+\\]
+    ...    npu_init    weight_load    input_load    inference    output_read    post_process
+    ${ends}=    Names Should Be In Order    ${lines}[:-1]    m-border-\\[(\\w+),\\d+,(\\d+)\\]
+    ...    npu_init    weight_load    input_load    inference    output_read    post_process
+    ${times}=    Evaluate    list(map(int, itertools.chain(*zip($starts.values(), $ends.values()))))
+    Should Be True    $times == sorted($times)    borders overlap: ${lines}
+    IF    $laps
+        ${first}=    Evaluate    $laps[0] * 1000
+        ${last}=    Evaluate    ($laps[1] + 1) * 1000
+        Should Be True    ${first} <= ${starts}[inference] <= ${ends}[inference] <= ${last}
+        ...    the inference is not within the laps ${laps}: ${lines}
+    END
 
 Nothing Failed Behind The Port
     Board Should Still Run

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Sequence
 
 from hil.board import codec
-from hil.board.codec import MemoryUse, OpTime, PhaseTime, Point
+from hil.board.codec import Border, MemoryUse, OpTime, PhaseTime, Point
 from hil.board.dut import InferOutcome
 
 LATENCY_NS = 2_345_000
 BOOT_NS = 1_000_000
+BEFORE_NS = {"npu_init": 812_345, "weight_load": 3_141_592}
+AFTER_NS = {"output_read": 10_007}
 
 
 class KnownModel:
@@ -25,7 +27,8 @@ class KnownModel:
         self.features = features
         self.input = bytes(self.input_bytes)
         self.now_ns = BOOT_NS
-        self.inferences = 0
+        self.inferences = self.warmups = 0
+        self.start_ns = 0  # of the inferences
 
     def load(self, data: bytes) -> None:
         self.input = data
@@ -34,14 +37,17 @@ class KnownModel:
         return self.now_ns
 
     def infer(self, inferences: int, warmups: int) -> InferOutcome:
-        self.inferences = inferences
-        self.now_ns += warmups * LATENCY_NS
-        start_ns = self.now_ns
-        self.now_ns += inferences * LATENCY_NS
-        return InferOutcome(start_ns, self.now_ns, results_of(self.input))
+        self.inferences, self.warmups = inferences, warmups
+        self.start_ns = self.now_ns + sum(BEFORE_NS.values()) + warmups * LATENCY_NS
+        end_ns = self.start_ns + inferences * LATENCY_NS
+        self.now_ns = end_ns + sum(AFTER_NS.values())
+        return InferOutcome(self.start_ns, end_ns, results_of(self.input))
 
     def phases(self) -> Sequence[PhaseTime]:
         return phases_of(self.inferences)
+
+    def borders(self) -> Sequence[Border]:
+        return borders_of(self.start_ns, self.inferences, self.warmups)
 
     def ops(self) -> Sequence[OpTime]:
         return ops_of(self.inferences)
@@ -71,10 +77,21 @@ def outputs_of(data: bytes) -> tuple[bytes, ...]:
 
 def phases_of(inferences: int) -> tuple[PhaseTime, ...]:
     return (
-        PhaseTime("npu_init", 812_345, 1),
-        PhaseTime("weight_load", 3_141_592, 1),
+        *(PhaseTime(name, ns, 1) for name, ns in BEFORE_NS.items()),
         PhaseTime("inference", inferences * LATENCY_NS, inferences),
-        PhaseTime("output_read", 10_007, 1),
+        *(PhaseTime(name, ns, 1) for name, ns in AFTER_NS.items()),
+    )
+
+
+def borders_of(start_ns: int, inferences: int, warmups: int) -> tuple[Border, ...]:
+    """``start_ns``: of the first inference that counts; the warm-ups lie between it and what comes before."""
+    end_ns = start_ns + inferences * LATENCY_NS
+    loaded_ns = start_ns - warmups * LATENCY_NS
+    return (
+        Border("npu_init", loaded_ns - 3_953_937, loaded_ns - 3_141_592),
+        Border("weight_load", loaded_ns - 3_141_592, loaded_ns),
+        Border("inference", start_ns, end_ns),
+        Border("output_read", end_ns, end_ns + 10_007),
     )
 
 

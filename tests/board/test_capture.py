@@ -31,7 +31,7 @@ from hil.board.capture import (
 from hil.board.clock import VirtualClock
 from hil.board.dut import Dut
 from hil.board.serve import DutLink
-from hil.board.session import Session
+from hil.board.session import InferResult, Limits, Session
 from hil.errors import LinkError
 
 
@@ -51,6 +51,8 @@ def story(session: Session) -> list[object]:
             said.append(session.infer(5, 2))
             if session.identity is not None and session.identity.features:
                 said += [session.phases(), session.ops(), session.outputs(), session.point(), session.memory()]
+            if session.identity is not None and "borders" in session.identity.features:
+                said.append(session.borders())
         said.append(session.timestamp())
     except LinkError as error:
         said += [type(error), error.message]
@@ -63,7 +65,7 @@ def test_a_capture_is_what_the_documentation_says(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "capture.jsonl"
     story(recorded_session(path))
     header, *records = [json.loads(line) for line in path.read_text().splitlines()]
-    assert set(header) == {"schema", "port", "host", "baud", "started", "limits"}
+    assert set(header) == {"schema", "port", "host", "baud", "started", "limits", "mode"}
     assert (header["schema"], header["port"], header["baud"]) == (1, "ttyX", 115_200)
     assert records[0] == {"t_ns": 0, "dir": "event", "text": "opened"}
     assert records[1] == {
@@ -91,6 +93,35 @@ def test_a_faulty_session_replays_fault_by_fault(seed: int, tmp_path: Path) -> N
     said = story(Session(board.open, capture=capture, clock=clock, limits=EXACT))
     replay = ReplayLink(read_capture(capture.path))
     assert story(Session(replay.open, clock=replay, limits=EXACT)) == said
+    assert replay.finished
+
+
+def test_a_session_whose_writes_take_long_replays(tmp_path: Path) -> None:
+    """Deadlines begin when a write is over: a replay that did not know how long it took would give up too early."""
+
+    class Slow(DutLink):
+        def __init__(self, clock: VirtualClock) -> None:
+            super().__init__(Dut(KnownModel()), clock)
+            self.time = clock
+
+        def write(self, data: bytes) -> None:
+            self.time.sleep(3.0)  # beyond the first wait for an answer to the handshake
+            super().write(data)
+
+        def read(self, max_bytes: int, timeout_s: float) -> bytes:
+            return super().read(min(max_bytes, 25), timeout_s)
+
+    clock = VirtualClock()
+    capture = Capture(tmp_path / "capture.jsonl", port="ttyX", baud=115_200, clock=clock)
+    limits = Limits(handshake_s=60, run_s=600)
+    said = story(Session(lambda: Slow(clock), capture=capture, clock=clock, limits=limits))
+    assert isinstance(said[1], InferResult)
+    recording = read_capture(capture.path)
+    assert (
+        sum(record.text == "written" for record in recording.records) == len(recording.bytes_of("out").split(b"%")) - 1
+    )
+    replay = ReplayLink(recording)
+    assert story(Session(replay.open, clock=replay, limits=limits)) == said
     assert replay.finished
 
 

@@ -46,6 +46,8 @@ SPOKEN = [
     ("m-output-[0,32,00ff]", codec.Output(0, 32, b"\x00\xff")),
     ("m-outputs-done", codec.OutputsDone()),
     ("m-laps-[10,25]", codec.Laps(10, 25)),
+    ("m-border-[inference,10000,25999]", codec.Border("inference", 10_000, 25_999)),
+    ("m-borders-done", codec.BordersDone()),
 ]
 
 
@@ -75,6 +77,8 @@ def test_a_result_that_is_no_number_is_read_as_such() -> None:
         "m-output-[0,0,0]",
         "m-phase-[inference,1]",
         "m-phase-[inference,1,2,3]",
+        "m-border-[inference,1]",
+        "m-border-[inference,1,-2]",
         "m-buffer-0",
     ],
 )
@@ -158,6 +162,7 @@ def test_an_endless_line_is_cut_and_marked() -> None:
 LINES: st.SearchStrategy[Any] = st.one_of(
     st.builds(codec.Lap, COUNTS),
     st.builds(codec.PhaseTime, WORDS, COUNTS, COUNTS),
+    st.builds(codec.Border, WORDS, COUNTS, COUNTS),
     st.builds(codec.OpTime, COUNTS, COUNTS, COUNTS, COUNTS),
     st.builds(codec.Point, WORDS, WORDS, COUNTS, COUNTS, COUNTS),
     st.builds(codec.Output, COUNTS, COUNTS, st.binary(min_size=1, max_size=32)),

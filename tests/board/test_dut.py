@@ -49,13 +49,13 @@ def test_a_plain_mlperf_board() -> None:
         "m-buffer-18-19-1a-1b-1c-1d-1e-1f",
         "m-buffer-20-21-22-23-24-25-26-27",
     )
-    # One inference takes 2345 us; the clock stands at 1000 us before the three warm-ups.
+    # One inference takes 2345 us; the clock stands at 1000 us before 3953.937 us of preparation and three warm-ups.
     assert dut.feed(b"infer 2 3%") == lines(
         "m-warmup-start-3",
         "m-warmup-done",
         "m-infer-start-2",
-        "m-lap-us-8035",
-        "m-lap-us-12725",
+        "m-lap-us-11988",
+        "m-lap-us-16678",
         "m-infer-done",
         f"m-results-[{RESULTS.decode()}]",
     )
@@ -65,7 +65,7 @@ def test_a_plain_mlperf_board() -> None:
 
 def test_the_optional_verbs() -> None:
     dut = loaded()
-    assert dut.feed(b"features%") == lines("m-features-[phases,point,memory,outputs,ops,laps]")
+    assert dut.feed(b"features%") == lines("m-features-[phases,point,memory,outputs,ops,laps,borders]")
     dut.feed(b"infer 2 0%")
     assert dut.feed(b"phases%") == lines(
         "m-phase-[npu_init,812345,1]",
@@ -88,7 +88,36 @@ def test_the_optional_verbs() -> None:
         b"m-output-[1,96,",
     ]
     assert pieces[5:] == [b"m-outputs-done", b"m-ready", b""]
-    assert dut.feed(b"laps%") == lines("m-laps-[1000,5690]")
+    assert dut.feed(b"laps%") == lines("m-laps-[4953,9643]")
+    assert dut.feed(b"borders%") == lines(
+        "m-border-[npu_init,1000000,1812345]",
+        "m-border-[weight_load,1812345,4953937]",
+        "m-border-[inference,4953937,9643937]",
+        "m-border-[output_read,9643937,9653944]",
+        "m-borders-done",
+    )
+
+
+def test_borders_leave_the_warm_ups_out() -> None:
+    dut = loaded()
+    dut.feed(b"infer 1 3%")
+    assert dut.feed(b"borders%") == lines(
+        "m-border-[npu_init,1000000,1812345]",
+        "m-border-[weight_load,1812345,4953937]",
+        "m-border-[inference,11988937,14333937]",
+        "m-border-[output_read,14333937,14343944]",
+        "m-borders-done",
+    )
+
+
+def test_borders_laps_and_results_need_an_inference() -> None:
+    dut = loaded()
+    for verb in (b"borders%", b"laps%", b"results%"):
+        assert dut.feed(verb) == lines("e-[No results]")
+    dut.feed(b"infer 1 0%")
+    assert dut.feed(b"borders%") != lines("e-[No results]")
+    dut.boot()
+    assert dut.feed(b"borders%") == lines("e-[No results]")
 
 
 def test_only_announced_verbs_exist() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from known_board import LATENCY_NS, MEMORY, POINT, KnownModel, ops_of, outputs_of, phases_of, results_of
+from known_board import LATENCY_NS, MEMORY, POINT, KnownModel, borders_of, ops_of, outputs_of, phases_of, results_of
 
 from hil.board import codec
 from hil.board.capture import Capture, read_capture
@@ -61,6 +61,10 @@ def check(session: Session) -> None:
     if who.features:
         assert session.phases() == phases_of(5)
         assert session.ops() == ops_of(5)
+        if "borders" in who.features:
+            borders = session.borders()
+            (start_ns,) = (border.start_ns for border in borders if border.name == "inference")
+            assert borders == borders_of(start_ns, 5, 2) and start_ns // 1000 == found.lap_start_us
         assert tuple(session.outputs()) == outputs_of(INPUT)
         assert session.point() == POINT
         assert session.memory() == MEMORY

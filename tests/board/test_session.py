@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from known_board import LATENCY_NS, MEMORY, POINT, KnownModel, ops_of, outputs_of, phases_of, results_of
+from known_board import LATENCY_NS, MEMORY, POINT, KnownModel, borders_of, ops_of, outputs_of, phases_of, results_of
 
-from hil.board import codec
+from hil.board import answers, codec
 from hil.board.clock import VirtualClock
 from hil.board.dut import Dut, InferOutcome
 from hil.board.errors import BoardFault, BoardRefused, LinkLost, LinkTimeout, ProtocolError
@@ -46,6 +46,11 @@ def measure(session: Session, inferences: int = 5, warmups: int = 2) -> InferRes
     if who.features:
         assert session.phases() == phases_of(inferences)
         assert session.ops() == ops_of(inferences)
+        if "borders" in who.features:
+            borders = session.borders()
+            (start_ns,) = (border.start_ns for border in borders if border.name == "inference")
+            assert borders == borders_of(start_ns, inferences, warmups)
+            assert found.lap_start_us in (start_ns // 1000, None)
         assert tuple(session.outputs([10, 103])) == outputs_of(INPUT)
         assert session.point() == POINT
         assert session.memory() == MEMORY
@@ -224,6 +229,12 @@ SPOILED = [
     ("phases", rb"inference,(\d)", rb"inference,1\1", "two answers to phases differ|second source"),
     ("phases", rb"m-phases-done\r\n", b"", "ends where|was expected"),
     ("phases", rb"m-phase-\[npu_init.*\r\n", b"", "two answers"),
+    ("borders", rb"m-borders-done\r\n", b"", "ends where|was expected"),
+    ("borders", rb"m-border-\[inference.*\r\n", b"", "no borders of the inference"),
+    ("borders", rb"weight_load,\d+", b"weight_load,7", "weight_load from 7 to"),
+    ("borders", rb"(inference,\d+,)\d+", rb"\g<1>7", "inference from .* to 7 ns"),
+    ("borders", rb"(output_read,\d+,)(\d)", rb"\g<1>1\2", "two answers to borders differ"),
+    ("borders", rb"(npu_init)(.*\r\n.*)weight_load", rb"weight_load\2npu_init", "out of order"),
     ("ops", rb"m-op-\[3.*\r\n", b"", "two answers"),
     ("outputs", rb"m-output-\[1,32.*\r\n", b"", "out of order"),
     ("outputs", rb"m-output-\[1,96.*\r\n", b"", "bytes were expected|were expected"),
@@ -256,6 +267,57 @@ def test_an_answer_spoiled_once_is_repeated_and_spoiled_always_is_refused(
     session = scripted(by_turns)
     with contextlib.suppress(LinkError):
         measure(session)  # right, where the turns allow; never wrong
+
+
+def borders(*phases: tuple[str, int, int]) -> list[codec.Line]:
+    return [*(codec.Border(*phase) for phase in phases), codec.BordersDone()]
+
+
+def test_borders_that_cannot_be_are_refused() -> None:
+    """The laps are at 10 and 30 us: the clock truncated, so the last one stands for up to 31 us."""
+    whole = ("inference", 10_000, 31_000)
+    accepted = [
+        borders(whole),
+        borders(("npu_init", 0, 0), ("input_load", 0, 10_000), whole, ("post_process", 31_000, 99_000)),
+        borders(("inference", 20_000, 20_000)),
+    ]
+    for lines in accepted:
+        assert answers.borders(lines, 10, 30) == tuple(lines[:-1])
+    refused = {
+        "inference from 9999 to 31000 ns is not within the laps, 10 to 30 us": [("inference", 9_999, 31_000)],
+        "inference from 10000 to 31001 ns is not within the laps": [("inference", 10_000, 31_001)],
+        "inference from 20000 to 19999 ns": [("inference", 20_000, 19_999)],
+        "inference from 10000 to 31000 ns, where the clock was at 10001 ns": [("input_load", 5, 10_001), whole],
+        "no borders of the inference": [("npu_init", 0, 5), ("output_read", 40_000, 50_000)],
+        "phases out of order or twice": [("input_load", 0, 1), ("npu_init", 2, 3), whole],
+        "out of order or twice: inference, inference": [whole, ("inference", 31_000, 31_000)],
+        "unknown phase 'idle'": [whole, ("idle", 31_000, 32_000)],
+    }
+    for said, phases in refused.items():
+        with pytest.raises(ProtocolError, match=said):
+            answers.borders(borders(*phases), 10, 30)
+    with pytest.raises(ProtocolError, match="where m-borders-done was expected"):
+        answers.borders(borders(whole)[:-1], 10, 30)
+
+
+def test_without_laps_only_the_order_of_borders_is_known() -> None:
+    answers.borders(borders(("inference", 10_000, 31_000)), None, None)
+    with pytest.raises(ProtocolError, match="where the clock was at 10001 ns"):
+        answers.borders(borders(("input_load", 5, 10_001), ("inference", 10_000, 31_000)), None, None)
+
+
+def test_a_board_whose_borders_never_fit_its_laps_is_refused() -> None:
+    class Late(KnownModel):
+        def borders(self) -> tuple[codec.Border, ...]:
+            return borders_of(self.start_ns + 2_000, self.inferences, self.warmups)
+
+    session = in_memory(Late())
+    session.connect()
+    session.load(INPUT)
+    session.infer(5, 2)
+    with pytest.raises(ProtocolError, match="run: inference from .* is not within the laps"):
+        session.borders()
+    assert len(session.stats.attempts) == 3
 
 
 def test_a_retried_inference_says_so() -> None:
@@ -406,6 +468,7 @@ def test_energy_mode_has_no_laps() -> None:
     session.load(INPUT)
     found = session.infer(5, 2)
     assert found.latency_s is None and found.results == results_of(INPUT)
+    assert [border.name for border in session.borders()] == ["npu_init", "weight_load", "inference", "output_read"]
     with pytest.raises(LinkError, match="energy mode"):
         session.timestamp()
     wrong = Session(lambda: DutLink(Dut(KnownModel(), mode="energy"), clock), clock=clock)
@@ -445,6 +508,7 @@ def test_misuse_is_named() -> None:
     for wrong, said in {
         session.connect: "ready already",
         session.phases: "does not have this verb",
+        session.borders: "borders: the board does not have this verb",
         lambda: session.load(b""): "no input",
         lambda: session.infer(0): "at least 1 inference",
     }.items():
@@ -452,5 +516,6 @@ def test_misuse_is_named() -> None:
             wrong()
     other = in_memory(KnownModel())
     other.connect()
-    with pytest.raises(LinkError, match="no infer before"):
-        other.phases()
+    for figures in (other.phases, other.borders):
+        with pytest.raises(LinkError, match="no infer before"):
+            figures()

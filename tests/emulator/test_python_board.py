@@ -11,6 +11,8 @@ import pytest
 
 from hil import zoo
 from hil.board.dut import Dut
+from hil.board.serve import DutLink, PtyBoard
+from hil.board.session import open_session
 from hil.emulator.python_board import PythonBoard
 from hil.errors import NetworkError
 from hil.network import Network
@@ -73,11 +75,28 @@ def test_time_is_virtual_and_only_the_inference_repeats() -> None:
     assert found.infer(1, 0).lap_start_ns == outcome.lap_end_ns + 650_000_000 + before
 
 
+def test_borders_follow_each_other_in_virtual_time() -> None:
+    found = board()
+    for began_ns in (0, 654_321_000 + 6 * 4_000_000):
+        found.infer(5, 2)
+        borders = {border.name: (border.start_ns - began_ns, border.end_ns - began_ns) for border in found.borders()}
+        assert borders == {
+            "npu_init": (0, 1_000),
+            "weight_load": (1_000, 21_000),
+            "input_load": (21_000, 321_000),
+            "inference": (8_321_000, 28_321_000),
+            "output_read": (28_321_000, 78_321_000),
+            "post_process": (78_321_000, 678_321_000),
+        }
+        assert list(borders) == list(END_TO_END)
+
+
 def test_what_a_core_alone_does_not_do_is_not_counted() -> None:
     found = board(platform="stm32h7a3")
     assert found.infer(1, 0).lap_start_ns == 300_000
     times = {phase.name: (phase.ns, phase.count) for phase in found.phases()}
     assert times["npu_init"] == times["weight_load"] == (0, 0)
+    assert [border.name for border in found.borders()] == list(END_TO_END[2:])
 
 
 def test_ops_take_their_time_in_every_inference() -> None:
@@ -101,11 +120,12 @@ def test_the_whole_protocol() -> None:
     assert ask(dut, "point")[0].startswith("m-point-[max78000,")
     assert ask(dut, "memory")[0].startswith("m-memory-[weights,")
     assert ask(dut, "outputs")[-2:] == ["m-outputs-done", "m-ready"]
+    assert ask(dut, "borders")[3] == "m-border-[inference,4321000,12321000]"
 
 
 def test_readers_before_any_inference_decline() -> None:
     dut = Dut(board())
-    for verb in ("phases", "ops", "outputs", "results"):
+    for verb in ("phases", "ops", "outputs", "results", "laps", "borders"):
         assert ask(dut, verb) == ["e-[No results]", "m-ready"]
 
 
@@ -135,7 +155,7 @@ def test_two_runs_are_identical() -> None:
     def session() -> list[str]:
         dut = Dut(board("kws"))
         load(dut, bytes(range(245)) * 2)
-        return ask(dut, "infer 3 2", "phases", "ops", "outputs", "timestamp")
+        return ask(dut, "infer 3 2", "phases", "ops", "outputs", "borders", "timestamp")
 
     assert session() == session()
 
@@ -147,3 +167,20 @@ def test_networks_that_it_cannot_run_are_named(file: str, what: str) -> None:
     plan = make_plan(load_network(FIXTURES / file), make_target(load_platform("stm32h7a3")))
     with pytest.raises(NetworkError, match=what):
         PythonBoard(plan, phases_ns={}, op_ns=[0] * len(plan.network.ops))
+
+
+def test_a_session_reads_the_borders_over_a_pty(tmp_path: Path) -> None:
+    """Each phase that happens once takes the time between its borders, to the nanosecond."""
+    with (
+        PtyBoard(DutLink(Dut(board("kws")))) as pty,
+        open_session(pty.path, capture_path=tmp_path / "capture.jsonl") as session,
+    ):
+        session.connect()
+        session.load(bytes(490))
+        result = session.infer(4, 3)
+        borders, phases = session.borders(), session.phases()
+        assert session.stats.clean
+    assert [border.name for border in borders] == [phase.name for phase in phases] == list(END_TO_END)
+    assert [border.end_ns - border.start_ns for border in borders] == [phase.ns for phase in phases]
+    assert (result.lap_start_us, result.lap_end_us) == (12_321, 28_321)
+    assert (borders[3].start_ns, borders[3].end_ns) == (12_321_000, 28_321_000)

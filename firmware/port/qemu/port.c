@@ -59,3 +59,7 @@ void port_sleep(uint32_t ticks) {
 /* No pin to set. */
 void port_timestamp_edge(void) {
 }
+
+void port_lap_level(int high) {
+    (void)high;
+}

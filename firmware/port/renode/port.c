@@ -61,3 +61,7 @@ uint32_t port_npu_wait(void) {
 /* No pin to set. */
 void port_timestamp_edge(void) {
 }
+
+void port_lap_level(int high) {
+    (void)high;
+}
