@@ -500,7 +500,7 @@ def _rows_of(run: Run, path: Path, number: int) -> Iterator[Measurement]:
         network_alternative="",
         group="",
         precision=run.network_info.precision,
-        software=point.stack or "own",
+        software=point.stack_name,
         software_detail=made.software,
         quantity="latency_s",
         phase="inference",

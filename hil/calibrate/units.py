@@ -32,8 +32,7 @@ def stacks_of(platform: Platform) -> dict[str, tuple[str, ...]]:
     """Stack to the operating points that stand for it."""
     found: dict[str, list[str]] = {}
     for name, point in platform.operating_points.items():
-        if point.stack:
-            found.setdefault(point.stack, []).append(name)
+        found.setdefault(point.stack_name, []).append(name)
     return {stack: tuple(points) for stack, points in found.items()}
 
 

@@ -197,10 +197,14 @@ class Npu(Strict):
     note: str = ""
 
 
+OWN_STACK = "own"
+
+
 class OperatingPoint(Strict):
     """Clocks, voltage and mode.  ``clocks_hz`` has one entry per clock domain: the host core, ``npu``, ``bus``.
 
     ``stack`` is the software stack as the calibration data name it: only its measurements are fitted at this point.
+    A point without one has its user's own (``stack_name``).
     """
 
     summary: str
@@ -212,6 +216,10 @@ class OperatingPoint(Strict):
     software: str = ""
     stack: str = ""
     costs: dict[str, NonNegativeFigure] = {}
+
+    @property
+    def stack_name(self) -> str:
+        return self.stack or OWN_STACK
 
 
 class PowerState(Strict):

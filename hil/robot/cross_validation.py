@@ -226,7 +226,7 @@ def _condition(reading: Reading) -> object:
 def _fitted(row: Measurement) -> bool:
     """Does a calibration of the platform fit this row?"""
     points = load_platform(row.platform).operating_points
-    return usable(row) and row.operating_point in points and points[row.operating_point].stack == row.software
+    return usable(row) and row.operating_point in points and points[row.operating_point].stack_name == row.software
 
 
 @lru_cache(maxsize=1)
