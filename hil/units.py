@@ -8,7 +8,7 @@ import re
 from hil.errors import ConfigError, did_you_mean
 
 _PREFIX = {"p": 1e-12, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_SCALED_UNITS = ("s", "J", "W", "Hz", "V", "A", "Wh", "Ah")
+_SCALED_UNITS = ("s", "J", "W", "Hz", "V", "A", "ohm", "Wh", "Ah")
 _UNITS: dict[str, tuple[str, float]] = {
     **{prefix + unit: (unit, factor) for unit in _SCALED_UNITS for prefix, factor in _PREFIX.items()},
     "min": ("s", 60.0),

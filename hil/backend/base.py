@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hil.backend.run import Run
 from hil.errors import ConfigError, did_you_mean
@@ -21,7 +21,8 @@ class BoardOptions:
     ``warmups``: None for ten on a real board and none on an emulated one.  ``window_s``: choose the number of
     inferences so that one window of them takes at least so long; ``windows``: how many such windows.  ``data_set``:
     samples to predict, ``digits`` or a ``.npz`` file.  ``seed`` makes the input.  ``meter`` measures energy at ``site``
-    (None: the scope of the platform file) with ``meter_rate_hz`` (None: the most that it can).
+    (None: the scope of the platform file) with ``meter_rate_hz`` (None: the most that it can), started by the host or
+    (``meter_trigger``) by the board's pin.
     """
 
     port: str | None = None
@@ -35,6 +36,7 @@ class BoardOptions:
     seed: int = 1
     meter: str | None = None
     meter_rate_hz: float | None = None
+    meter_trigger: Literal["software", "hardware"] = "software"
     site: str | None = None
 
 

@@ -1,272 +1,289 @@
-"""Energy of a board's inferences by a power meter: record, align, integrate.
+"""A power meter around the windows of a benchmark: record each, keep the traces, and say what the phases took.
 
-The meter runs around one ``infer``: idle, whatever comes before the laps, N inferences between them, idle.  The laps
-are the borders, as in MLPerf Tiny: the board gives their times, and an edge of its synchronisation pin each.  Phases
-around the inferences have no borders of their own, so their energies stay the cost model's.
+A trace holds idle, one ``infer`` with whatever comes before and after its inferences, and idle again.  Traces are
+stored beside the capture of the session, with how they were made: a replay takes them from there.
 """
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
-
-from hil.backend.assemble import Figures
-from hil.backend.run import Energy, MeterFigures
-from hil.backend.timed import repeated
+from hil.backend.borders import IDLE_S, INFERENCE, MARGIN_S, Energies, Told, energies, span
+from hil.backend.run import MeterFigures
+from hil.board.answers import Inference
 from hil.board.clock import Clock
 from hil.board.session import InferResult, Session
-from hil.cost import SUMS
 from hil.errors import MeterError
-from hil.meter.accuracy import load_check
-from hil.meter.align import Alignment, Evidence, align, digital_edges, same_clock
-from hil.meter.energy import Joules, PhaseEnergy, PhaseWindow, energy_by_phase
-from hil.meter.store import save_trace
-from hil.meter.trace import WINDOW_GAPS, SampleTimes
-from hil.meter.types import PowerMeter, Trace
+from hil.files import write_atomic
+from hil.meter.accuracy import Accuracy
+from hil.meter.energy import PhaseEnergy
+from hil.meter.errors import FormatError
+from hil.meter.simulated import Scene, SimulatedMeter
+from hil.meter.store import load_trace, save_trace
+from hil.meter.types import MeterInfo, PowerMeter, Trace, Trigger
 
-# Idle recorded before and after the work, and how near to it the idle windows come.
-IDLE_S = 0.3
-MARGIN_S = 0.05
-# Steps of power fit the laps only where nothing else makes power: beyond this they are other steps.
-STEP_SKEW = 1e-3
+SCHEMA = 1
+PHASES_FILE = "phases.csv"
+# An ``infer`` that had to be repeated leaves two in one trace: it is recorded anew, so often.
+RECORDINGS = 3
+# MLPerf Tiny's rule for energy: so many windows of so many seconds.
+MLPERF_WINDOWS, MLPERF_WINDOW_S = 5, 10.0
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One ``infer`` under the meter."""
+class Setup:
+    """How the traces of a run were made."""
 
-    result: InferResult
-    trace: Trace
-
-
-def record(
-    meter: PowerMeter, session: Session, clock: Clock, inferences: int, warmups: int, expected_s: float
-) -> Recording:
-    """Run ``infer`` under the meter, with idle before and after.
-
-    Raises MeterError where more than that one ``infer`` would be in the trace.
-    """
-    features = session.identity.features if session.identity is not None else ()
-    if session.tells_laps and not {"laps", "phases"} & set(features):
-        raise MeterError(
-            "the board tells its laps once, so hil measures twice to be sure: two runs would be in one trace",
-            hint="under a meter a board must announce laps or phases (docs/protocol.md), or be in energy mode",
-        )
-    meter.start()
-    clock.sleep(IDLE_S)
-    infer_s = clock.now_s()
-    result = session.infer(inferences, warmups, expected_s)
-    if result.latency_s is not None:  # a board in virtual time answers sooner than its power would be over
-        clock.sleep(max(0.0, result.latency_s * (inferences + warmups) - (clock.now_s() - infer_s)))
-    clock.sleep(IDLE_S)
-    trace = meter.stop()
-    if result.attempts > 1:
-        raise MeterError(
-            f"the inferences were repeated {result.attempts - 1} times while the meter recorded",
-            hint="the link is not clean: see the capture",
-        )
-    return Recording(result, trace)
-
-
-def inference_energy(
-    recording: Recording, before_s: float, scope: str, folder: Path, tolerance: float = 0.05
-) -> tuple[PhaseEnergy, Alignment]:
-    """Energy per inference between the laps.
-
-    ``before_s``: how long the board worked before the first lap (initialisation, loading, warm-ups); ``folder`` holds
-    the checks of instruments against known resistors.  Raises MeterError.
-    """
-    trace, result = recording.trace, recording.result
-    times = SampleTimes(trace)
-    start_s, end_s = _laps(recording)
-    if start_s is None or end_s is None:  # energy mode: the edges are the laps
-        start_s, end_s = _timestamps(trace)
-        alignment = same_clock(times.interval_s)
-    else:
-        alignment = _aligned(trace, start_s, end_s, before_s)
-    window = PhaseWindow("inference", start_s, end_s, result.inferences, WINDOW_GAPS)
-    first_s, last_s = alignment.to_board(times.first_s), alignment.to_board(times.last_s)
-    idle = [
-        PhaseWindow("before", first_s + MARGIN_S / 5, start_s - before_s - MARGIN_S, gaps_allowed=WINDOW_GAPS),
-        PhaseWindow("after", end_s + MARGIN_S, last_s - MARGIN_S / 5, gaps_allowed=WINDOW_GAPS),
-    ]
-    rest = idle if all(part.end_s - part.start_s > MARGIN_S for part in idle) else []
-    found = energy_by_phase(
-        trace,
-        [window],
-        alignment,
-        scope=scope,
-        idle=rest,
-        accuracy=load_check(folder, trace.info),
-        tolerance=tolerance,
-    )
-    return found["inference"], alignment
-
-
-def _timestamps(trace: Trace) -> tuple[float, float]:
-    """Meter times of the laps of a board in energy mode: the last two falling edges of its pin.
-
-    A pin that only changes its level once per lap has one falling edge; its last two changes are the laps then.
-    """
-    edges = digital_edges(trace, 0)
-    high = trace.digital is not None and bool(trace.digital[0] & 1)
-    falling = edges[0 if high else 1 :: 2]
-    laps = falling if len(falling) > 1 else edges
-    if len(laps) < 2:
-        raise MeterError(
-            f"{len(laps)} edges in the trace, expected two around the inferences",
-            hint="wire the board's synchronisation pin to the meter's first digital input",
-        )
-    return float(laps[-2]), float(laps[-1])
-
-
-def _laps(recording: Recording) -> tuple[float | None, float | None]:
-    start_us, end_us = recording.result.lap_start_us, recording.result.lap_end_us
-    return (start_us * 1e-6, end_us * 1e-6) if start_us is not None and end_us is not None else (None, None)
-
-
-def _aligned(trace: Trace, start_s: float, end_s: float, before_s: float) -> Alignment:
-    """By the pin where it is wired, by the steps of power otherwise: up when the board begins to work (before the first
-    lap, by ``before_s``), down after the last lap."""
-    if trace.digital is not None and bool(np.any(trace.digital & 1)):
-        return align(trace, Evidence((start_s, end_s)), ("digital",))
-    alignment = align(trace, Evidence((start_s - before_s, end_s)), ("change-point",))
-    if abs(alignment.skew) > STEP_SKEW:
-        raise MeterError(
-            f"the steps of power are {alignment.skew:+.1%} off the board's times: they are not its laps",
-            hint="wire the board's synchronisation pin to the meter's first digital input",
-        )
-    return alignment
-
-
-@dataclass
-class Metering:
-    """A meter around the windows of one benchmark.  ``site`` is what it measures; ``stem`` is the path that the names
-    of its traces begin with, and ``checks`` has the instruments' resistor checks."""
-
-    meter: PowerMeter
-    rate_hz: float
+    info: MeterInfo
     site: str
-    stem: Path
-    checks: Path
-    clock: Clock
+    rate_hz: float
+    trigger: Trigger
+    accuracy: Accuracy | None
 
-    def __post_init__(self) -> None:
-        self._recordings: list[Recording] = []
-        self._traces: list[str] = []
+
+class Traces(Protocol):
+    """Where the traces of a run come from: a meter, or an earlier run."""
+
+    @property
+    def setup(self) -> Setup: ...
 
     def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
-        recording = record(self.meter, session, self.clock, inferences, warmups, expected_s)
-        path = self.stem.with_name(f"{self.stem.name}-trace-{len(self._traces) + 1}")
-        self._traces.append(str(save_trace(recording.trace, path)))  # before anybody judges it
-        self._recordings.append(recording)
-        return recording.result
+        """One ``infer`` under the meter."""
+        ...
 
-    def energy(self, before_s: float) -> MeteredEnergy:
-        """Over all windows.  ``before_s``: as ``inference_energy`` has it."""
-        found = [inference_energy(recording, before_s, self.site, self.checks) for recording in self._recordings]
-        windows, alignments = [window for window, _ in found], [alignment for _, alignment in found]
-        idle = windows[-1].idle
-        info = self.meter.info
-        return MeteredEnergy(
-            gross=_combined(windows, [Joules(w.mean_j, w.low_j, w.high_j) for w in windows], "gross"),
-            above_idle=_combined(windows, [w.above_idle for w in windows], "above idle"),
-            power_w=float(np.median([window.power_w for window in windows])),
-            latency_s=tuple(
-                window.duration_s / recording.result.inferences
-                for window, recording in zip(windows, self._recordings, strict=True)
-            ),
-            meter=MeterFigures(
-                model=info.model,
-                serial=info.serial,
-                firmware=info.firmware,
-                driver=info.driver,
-                site=self.site,
-                rate_hz=self.rate_hz,
-                alignment=alignments[-1].describe(),
-                skew_ppm=alignments[-1].skew_ppm,
-                idle_power_w=idle.power_w if idle is not None else None,
-                idle_drift_w=idle.drift_w if idle is not None else None,
-                windows_j=tuple(window.mean_j for window in windows),
-                notes=tuple(dict.fromkeys(note for recording in self._recordings for note in recording.trace.notes)),
-                traces=tuple(self._traces),
-            ),
-        )
+    def trace(self, number: int, told: Told) -> tuple[Path, Trace]:
+        """The trace of the ``infer`` with that number (from 1), of which the board told this; and its folder."""
+        ...
+
+
+class Recorder:
+    """Records with a meter.  ``stem`` is the path that the names of its traces begin with."""
+
+    def __init__(self, meter: PowerMeter, setup: Setup, stem: Path, clock: Clock) -> None:
+        self.setup = setup
+        self._kept: list[Path] = []
+        self._meter, self._stem, self._clock = meter, stem, clock
+        _write_setup(stem, setup)
+
+    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
+        """Raises MeterError where the meter fails, or the ``infer`` had to be repeated each time."""
+        for _ in range(RECORDINGS):
+            result, trace = self._record(session, inferences, warmups, expected_s)
+            if result.attempts == 1:
+                path = _trace_folder(self._stem, len(self._kept) + 1)
+                self._kept.append(save_trace(trace, path))  # before anybody judges it
+                return result
+        raise _unclean()
+
+    def trace(self, number: int, told: Told) -> tuple[Path, Trace]:
+        """As it is stored, in single precision: a replay judges the same."""
+        path = self._kept[number - 1]
+        return path, load_trace(path)
+
+    def _record(self, session: Session, inferences: int, warmups: int, expected_s: float) -> tuple[InferResult, Trace]:
+        traces: list[Trace] = []
+        clock, trigger = self._clock, self.setup.trigger
+        self._meter.start(trigger)
+        if trigger == "software":
+            clock.sleep(IDLE_S)
+        asked_s = clock.now_s()
+
+        def answered(answer: Inference) -> None:
+            """Before anything is asked again: that would be in the trace too."""
+            if traces:
+                return
+            if answer.start_us is not None and answer.end_us is not None:
+                # A board in virtual time answers sooner than its power would be over.
+                work_s = (answer.end_us - answer.start_us) * 1e-6 * (1 + warmups / inferences)
+                clock.sleep(max(0.0, work_s - (clock.now_s() - asked_s)))
+            clock.sleep(IDLE_S)
+            traces.append(self._meter.stop())
+
+        result = session.infer(inferences, warmups, expected_s, answered)
+        return result, traces[0]
+
+
+class Stored:
+    """Traces of an earlier run, in its order."""
+
+    def __init__(self, stem: Path) -> None:
+        """Raises FormatError where their setup is damaged."""
+        self.setup = _read_setup(_setup_file(stem))
+        self._stem = stem
+
+    @staticmethod
+    def there(stem: Path) -> bool:
+        return _setup_file(stem).is_file()
+
+    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
+        """As often as it was recorded."""
+        for _ in range(RECORDINGS):
+            result = session.infer(inferences, warmups, expected_s)
+            if result.attempts == 1:
+                return result
+        raise _unclean()
+
+    def trace(self, number: int, told: Told) -> tuple[Path, Trace]:
+        """Raises FormatError where it is damaged."""
+        path = _trace_folder(self._stem, number)
+        return path, load_trace(path)
+
+
+class Simulated:
+    """A simulated meter watches what the cost model says: ``power_w`` by phase, and ``idle_w``.
+
+    It is for trying a rig without an instrument: its energies are the model's, as the instrument would show them.
+    """
+
+    def __init__(
+        self, meter: SimulatedMeter, setup: Setup, stem: Path, power_w: Mapping[str, float], idle_w: float
+    ) -> None:
+        self.setup = setup
+        self._meter, self._stem, self._power_w, self._idle_w = meter, stem, power_w, idle_w
+        _write_setup(stem, setup)
+
+    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
+        return session.infer(inferences, warmups, expected_s)
+
+    def trace(self, number: int, told: Told) -> tuple[Path, Trace]:
+        """Raises MeterError for a board that tells no laps: its clock is the scene's."""
+        if told.laps_s is None:
+            raise MeterError("a simulated meter needs a board that tells its laps", hint="use performance mode")
+        begin_s, end_s = span(told)
+        steps: dict[float, float] = {begin_s - 2 * IDLE_S: self._idle_w}
+        # Between the phases, and in warm-ups, the board works as in an inference.
+        working_w = self._power_w.get(INFERENCE, self._idle_w)
+        steps[begin_s] = working_w
+        for border in told.borders:
+            steps[border.start_ns * 1e-9] = self._power_w.get(border.name, working_w)
+            steps.setdefault(border.end_ns * 1e-9, working_w)
+        steps[end_s] = self._idle_w
+        ordered = sorted(steps)
+        meter = self._meter
+        meter.scene = Scene(ordered, [steps[at_s] for at_s in ordered], end_s, told.laps_s)
+        meter.faults = replace(meter.faults, start_s=begin_s - IDLE_S - MARGIN_S, tail_s=IDLE_S + MARGIN_S)
+        meter.start(self.setup.trigger)
+        path = save_trace(meter.stop(), _trace_folder(self._stem, number))
+        return path, load_trace(path)
+
+
+def _unclean() -> MeterError:
+    return MeterError(
+        f"the inferences had to be repeated in each of {RECORDINGS} recordings",
+        hint="the link is not clean: see the capture",
+    )
 
 
 @dataclass(frozen=True)
 class MeteredEnergy:
-    """Energy of one inference, its mean power, and what measured it.  ``latency_s``: its time in each window, by the
-    meter's clock."""
+    """What was measured, a value per window: energies by phase, and what stands behind them.
 
-    gross: Energy | None
-    above_idle: Energy | None
-    power_w: float
-    latency_s: tuple[float, ...]
-    meter: MeterFigures
-
-
-def _combined(windows: Sequence[PhaseEnergy], parts: Sequence[Joules | None], what: str) -> Energy | None:
-    """The median of the windows (MLPerf Tiny's rule) with an interval that holds their scatter and the instrument's
-    own; None where a window has no such figure."""
-    known = [part for part in parts if part is not None]
-    if len(known) < len(windows):
-        return None
-    centre = float(np.median([part.mean_j for part in known]))
-    own = max((part.high_j - part.low_j) / 2 for part in known)
-    scatter = repeated([part.mean_j for part in known], 0.0)
-    half = math.hypot(own, scatter.high - scatter.mean)
-    scope = f"{windows[0].site}, {what}"
-    return Energy(mean=centre, low=max(centre - half, 0.0), high=centre + half, scope=scope, fidelity="measured")
-
-
-def with_energy(figures: Figures, energy: MeteredEnergy | None) -> Figures:
-    """The figures with the measured energy of the inference in place of the model's.
-
-    Sums take it in where the model's other phases are of the same scope; elsewhere a sum would mix scopes: none.
+    ``latency_s``: seconds per inference by the meter's clock, where its energy was measured.  ``simulated``: by no
+    instrument.
     """
-    if energy is None:
-        return figures
-    old = figures.phases["inference"]
-    new = old.model_copy(
-        update={"energy_j": energy.gross, "energy_above_idle_j": energy.above_idle, "power_w": energy.power_w}
+
+    phases: Mapping[str, Sequence[PhaseEnergy]]
+    meter: MeterFigures
+    latency_s: tuple[float, ...]
+    simulated: bool = False
+
+
+def metered(traces: Traces, told: Sequence[Told], first: int = 1) -> MeteredEnergy:
+    """The energies of all windows; ``first`` is the number of the first one's trace.
+
+    A phase that one window refuses is refused.  Writes the phases of each trace into its folder, in the meter's time.
+    """
+    setup = traces.setup
+    found: list[Energies] = []
+    folders: list[Path] = []
+    notes: list[str] = []
+    for number, one in enumerate(told, start=first):
+        folder, trace = traces.trace(number, one)
+        found.append(energies(trace, one, scope=setup.site, accuracy=setup.accuracy, trigger=setup.trigger))
+        write_atomic(folder / PHASES_FILE, _phases_csv(found[-1]))
+        folders.append(folder)
+        notes += trace.notes
+    refused = {name: error.message for part in reversed(found) for name, error in part.refused.items()}
+    names = [name for name in found[0].phases if name not in refused]
+    phases = {name: [part.phases[name] for part in found if name in part.phases] for name in names}
+    windows = phases.get(INFERENCE, [])
+    idle = windows[-1].idle if windows else None
+    alignment = found[-1].alignment
+    info = setup.info
+    notes += [f"{name} not measured: {why.removeprefix(f'{name}: ')}" for name, why in refused.items()]
+    notes += _short_of_mlperf(told, windows)
+    figures = MeterFigures(
+        model=info.model,
+        serial=info.serial,
+        firmware=info.firmware,
+        driver=info.driver,
+        site=setup.site,
+        rate_hz=setup.rate_hz,
+        trigger=setup.trigger,
+        accuracy=(setup.accuracy or Accuracy()).source,
+        alignment=alignment.describe() if alignment is not None else "none",
+        skew_ppm=alignment.skew_ppm if alignment is not None else 0.0,
+        idle_power_w=idle.power_w if idle is not None else None,
+        idle_drift_w=idle.drift_w if idle is not None else None,
+        windows_j=tuple(window.mean_j for window in windows),
+        refused=refused,
+        notes=tuple(dict.fromkeys(notes)),
+        traces=tuple(map(str, folders)),
     )
-    sums = dict(figures.sums)
-    for name, phases in SUMS.items():
-        if "inference" in phases:
-            gross = _replaced(sums[name].energy_j, old.energy_j, new.energy_j)
-            seconds = sums[name].latency_s.mean
-            sums[name] = sums[name].model_copy(
-                update={
-                    "energy_j": gross,
-                    "energy_above_idle_j": _replaced(
-                        sums[name].energy_above_idle_j, old.energy_above_idle_j, new.energy_above_idle_j
-                    ),
-                    "power_w": gross.mean / seconds if gross is not None and seconds > 0 else None,
-                }
-            )
-    return replace(figures, phases={**figures.phases, "inference": new}, sums=sums, meter=energy.meter)
+    latency_s = tuple(window.duration_s for window in windows)
+    return MeteredEnergy(phases, figures, latency_s, simulated=isinstance(traces, Simulated))
 
 
-def _replaced(total: Energy | None, old: Energy | None, new: Energy | None) -> Energy | None:
-    """A sum with one part exchanged: the rest keeps the sum's relative interval, the new part has its own."""
-    if total is None or old is None or new is None or total.scope.casefold() != new.scope.casefold():
-        return None
-    rest = max(total.mean - old.mean, 0.0)
-    half_rest = rest * (total.high - total.low) / (2 * total.mean) if total.mean > 0 else 0.0
-    half, mean = math.hypot(half_rest, (new.high - new.low) / 2), rest + new.mean
-    fidelity = "measured" if rest < 0.1 * mean else total.fidelity
-    return total.model_copy(
-        update={"mean": mean, "low": max(mean - half, 0.0), "high": mean + half, "fidelity": fidelity}
-    )
+def _short_of_mlperf(told: Sequence[Told], windows: Sequence[PhaseEnergy]) -> list[str]:
+    """A board in energy mode is there for MLPerf Tiny's figure: say where it is none."""
+    if not windows or told[0].laps_s is not None:
+        return []
+    shortest_s = min(window.duration_s * window.inferences for window in windows)
+    if len(windows) >= MLPERF_WINDOWS and shortest_s >= MLPERF_WINDOW_S:
+        return []
+    return [
+        f"{len(windows)} windows of {shortest_s:.3g} s: MLPerf Tiny asks for {MLPERF_WINDOWS} of {MLPERF_WINDOW_S:g} s "
+        f"(--window {MLPERF_WINDOW_S:g}s --windows {MLPERF_WINDOWS})"
+    ]
 
 
-def checks_folder() -> Path:
-    """Where checks of instruments against known resistors are kept: ``$XDG_CONFIG_HOME/hil/meters``."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "hil" / "meters"
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def _setup_file(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}-meter.json")
+
+
+def _trace_folder(stem: Path, number: int) -> Path:
+    return stem.with_name(f"{stem.name}-trace-{number}")
+
+
+def _write_setup(stem: Path, setup: Setup) -> None:
+    write_atomic(_setup_file(stem), json.dumps({"schema": SCHEMA, **asdict(setup)}, indent=1).encode() + b"\n")
+
+
+def _read_setup(path: Path) -> Setup:
+    try:
+        document = json.loads(path.read_bytes())
+        if document["schema"] != SCHEMA:
+            raise FormatError(f"{path}: schema {document['schema']}, this version reads {SCHEMA}")
+        known = {field.name: document[field.name] for field in fields(Setup)}
+        accuracy = known["accuracy"]
+        known |= {"info": MeterInfo(**known["info"]), "accuracy": Accuracy(**accuracy) if accuracy else None}
+        return Setup(**known)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: not the setup of a meter: {error}", hint="measure again") from error
+
+
+def _phases_csv(found: Energies) -> bytes:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("name", "start_s", "end_s", "inferences"))
+    table.writerows((w.name, f"{w.start_s:.9f}", f"{w.end_s:.9f}", w.inferences) for w in found.windows)
+    return text.getvalue().encode()

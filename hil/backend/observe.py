@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-import statistics
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hil import zoo
 from hil.backend.base import BoardOptions
-from hil.backend.metered import MeteredEnergy, Metering
+from hil.backend.borders import Told
+from hil.backend.metered import MeteredEnergy, Traces, metered
 from hil.backend.run import Accuracy, BoardFigures, OutputFigures
 from hil.board.codec import OpTime, PhaseTime
-from hil.board.session import Identity, Session
+from hil.board.session import Identity, InferResult, Session
 from hil.emulator.program import label
 from hil.errors import ConfigError, LinkError, NetworkError
 from hil.network import Network
@@ -56,9 +56,9 @@ class Observation:
 
 
 def observe(
-    session: Session, plan: Plan, options: BoardOptions, repeat: int, metering: Metering | None = None
+    session: Session, plan: Plan, options: BoardOptions, repeat: int, traces: Traces | None = None, baud: int = 115_200
 ) -> Observation:
-    """Run the benchmark on a connected board, under a meter where there is one.
+    """Run the benchmark on a connected board, under a meter where there is one.  ``baud``: the rate of its port.
 
     Raises LinkError, and ConfigError where the board runs something else or a data set does not fit.
     """
@@ -72,28 +72,29 @@ def observe(
     data = random_input(network, options.seed)
     session.load(data, verify=True)
     warmups = options.warmups if options.warmups is not None else 0 if kind_of(identity) else REAL_WARMUPS
-    inferences, expected_s = _inferences(session, options, repeat, warmups)
+    inferences, expected_s, used = _inferences(session, identity, options, repeat, warmups, traces)
     times: dict[str, list[float]] = {}
+    told: list[Told] = []
     for _ in range(options.windows):
-        if metering is None:
-            result = session.infer(inferences, warmups, expected_s)
-        else:
-            result = metering.infer(session, inferences, warmups, expected_s)
+        result = _infer(session, traces, inferences, warmups, expected_s)
         phases = {time.name: time.ns * 1e-9 / time.count for time in _phases(session, identity) if time.count}
         if result.latency_s is not None:
             phases.setdefault("inference", result.latency_s)
         for phase, seconds in phases.items():
             times.setdefault(phase, []).append(seconds)
+        if traces is not None:
+            told.append(_told(session, identity, result, phases, baud))
     energy = None
-    if metering is not None:
-        median = {phase: statistics.median(values) for phase, values in times.items()}
-        before_s = sum(median.get(phase, 0.0) for phase in _BEFORE) + warmups * median.get("inference", 0.0)
-        energy = metering.energy(before_s)
+    if traces is not None:
+        energy = metered(traces, told, first=1 + used)
         notes += energy.meter.notes
-        times.setdefault("inference", list(energy.latency_s))  # a board in energy mode tells no times
+        if energy.latency_s:  # a board in energy mode tells no times
+            times.setdefault("inference", list(energy.latency_s))
     if "inference" not in times:
+        why = energy.meter.refused.get("inference", "") if energy is not None else ""
         raise LinkError(
-            "the board gave no times: it is in energy mode", hint="set it to performance mode, or measure with --meter"
+            f"the board gave no times: it is in energy mode{why and f', and {why}'}",
+            hint="set it to performance mode, or measure with --meter",
         )
     op_s: dict[int, float] = {}
     for op in _ops(session, identity):  # an op may be several steps of the firmware
@@ -156,15 +157,54 @@ def _check_identity(session: Session, identity: Identity, plan: Plan) -> tuple[s
     return ()
 
 
-def _inferences(session: Session, options: BoardOptions, repeat: int, warmups: int) -> tuple[int, float]:
-    """How many inferences make a window, and how long it should take with its warm-ups (0: unknown)."""
+def _infer(session: Session, traces: Traces | None, inferences: int, warmups: int, expected_s: float) -> InferResult:
+    if traces is None:
+        return session.infer(inferences, warmups, expected_s)
+    return traces.infer(session, inferences, warmups, expected_s)
+
+
+def _inferences(
+    session: Session, identity: Identity, options: BoardOptions, repeat: int, warmups: int, traces: Traces | None
+) -> tuple[int, float, int]:
+    """How many inferences make a window, how long it should take with its warm-ups (0: unknown), and how many traces
+    it took to find out.
+
+    Raises ConfigError where the meter cannot tell either.
+    """
     if options.window_s is None:
-        return repeat, 0.0
-    latency_s = session.infer(1, warmups).latency_s
+        return repeat, 0.0, 0
+    used = 0
+    if session.tells_laps:
+        latency_s = session.infer(1, warmups).latency_s
+    elif traces is None:
+        latency_s = None
+    else:  # in energy mode the meter tells the time
+        used = 1
+        result = traces.infer(session, repeat, warmups, 0.0)
+        trial = metered(traces, [_told(session, identity, result, {}, 0)])
+        if not trial.latency_s:
+            raise ConfigError(
+                f"{repeat} inferences in energy mode cannot be timed: {trial.meter.refused.get('inference', '')}",
+                hint="--repeat 100: the first window, from which the length of the others is worked out",
+            )
+        latency_s = trial.latency_s[0]
     if not latency_s:
-        return repeat, 0.0
+        return repeat, 0.0, used
     inferences = max(repeat, math.ceil(1.05 * options.window_s / latency_s))
-    return inferences, latency_s * (inferences + warmups)
+    return inferences, latency_s * (inferences + warmups), used
+
+
+def _told(session: Session, identity: Identity, result: InferResult, phases_s: Mapping[str, float], baud: int) -> Told:
+    """What a meter's trace is held against."""
+    laps_us = (result.lap_start_us, result.lap_end_us)
+    before_s = sum(phases_s.get(phase, 0.0) for phase in _BEFORE) + result.warmups * phases_s.get("inference", 0.0)
+    return Told(
+        result.inferences,
+        (laps_us[0] * 1e-6, laps_us[1] * 1e-6) if laps_us[0] is not None and laps_us[1] is not None else None,
+        session.borders() if "borders" in identity.features else (),
+        before_s,
+        baud,
+    )
 
 
 def _phases(session: Session, identity: Identity) -> Sequence[PhaseTime]:

@@ -181,7 +181,8 @@ class BoardFigures(Model):
 class MeterFigures(Model):
     """The instrument behind a measured energy: which one, at which site, and how its clock was brought to the board's.
 
-    ``windows_j``: gross energy of one inference in each window.  ``traces`` are folders beside the captures.
+    ``accuracy`` says what its gain and offset rest on.  ``windows_j``: gross energy of one inference in each window.
+    ``refused``: phases whose energy could not be measured, and why.  ``traces`` are folders beside the captures.
     """
 
     model: str
@@ -190,11 +191,14 @@ class MeterFigures(Model):
     driver: str = ""
     site: str
     rate_hz: float
+    trigger: str = "software"
+    accuracy: str = ""
     alignment: str
     skew_ppm: float
     idle_power_w: float | None = None
     idle_drift_w: float | None = None
     windows_j: tuple[float, ...] = ()
+    refused: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
 

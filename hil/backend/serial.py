@@ -11,7 +11,8 @@ from hil.backend.analytic import predicted_figures
 from hil.backend.assemble import Figures, Predicted, assemble, energy_scope, make_model
 from hil.backend.base import RunOptions, Surroundings
 from hil.backend.emulated import virtual_figures
-from hil.backend.metered import Metering, checks_folder, with_energy
+from hil.backend.energies import with_energy
+from hil.backend.metered import Recorder, Setup, Simulated, Stored, Traces
 from hil.backend.observe import LAP_RESOLUTION_S, Observation, kind_of, observe
 from hil.backend.run import Fidelity, PhaseFigures, Run
 from hil.backend.timed import repeated, sums, timed
@@ -19,9 +20,12 @@ from hil.backend.transcript import observe_transcript
 from hil.board.boards import Board, get_board, load_boards, resolve_port
 from hil.board.capture import ReplayLink, is_capture, new_capture_path, read_capture
 from hil.board.clock import MonotonicClock
+from hil.board.codec import BAUD
 from hil.board.session import Limits, Session, open_session
 from hil.errors import ConfigError
+from hil.meter.accuracy import checks_folder, load_check
 from hil.meter.registry import open_meter
+from hil.meter.simulated import SimulatedMeter
 from hil.plan import PHASES, Plan
 from hil.platform import Target
 
@@ -48,25 +52,33 @@ class SerialBackend:
         baud = options.board.baud or board.baud
         with (
             open_session(port, baud, capture_path=path, limits=board.limits, mode=board.mode) as session,
-            self._metering(plan.target, options, board, path) as metering,
+            self._metering(plan, options, board, path) as traces,
         ):
             session.connect()
-            seen = observe(session, plan, options.board, options.repeat, metering)
+            seen = observe(session, plan, options.board, options.repeat, traces, baud or BAUD[board.mode])
         return _run_of(plan, options, seen, self.name, path, read_capture(path).header.started)
 
     @contextmanager
-    def _metering(self, target: Target, options: RunOptions, board: Board, capture: Path) -> Iterator[Metering | None]:
+    def _metering(self, plan: Plan, options: RunOptions, board: Board, capture: Path) -> Iterator[Traces | None]:
         """The meter that was asked for, or that of the board map, opened without a glitch of the board's supply."""
-        spec = options.board.meter or board.meter
+        asked = options.board
+        spec = asked.meter or board.meter
         if spec is None:
             yield None
             return
-        site = options.board.site or energy_scope(target).partition(",")[0]
+        site = asked.site or energy_scope(plan.target).partition(",")[0]
         meter = open_meter(spec, site=site, raw_folder=capture.parent)
         try:
             meter.open()
-            rate_hz = meter.configure(options.board.meter_rate_hz or meter.caps.rate_max_hz)
-            yield Metering(meter, rate_hz, site, capture.with_suffix(""), checks_folder(), MonotonicClock())
+            # An instrument shows the most at its highest rate; a simulated one has none.
+            usual_hz = meter.rate_hz if isinstance(meter, SimulatedMeter) else meter.caps.rate_max_hz
+            rate_hz = meter.configure(asked.meter_rate_hz or usual_hz)
+            accuracy = load_check(checks_folder(), meter.info)
+            setup = Setup(meter.info, site, rate_hz, asked.meter_trigger, accuracy)
+            if isinstance(meter, SimulatedMeter):
+                yield Simulated(meter, setup, capture.with_suffix(""), *_power(plan, options))
+            else:
+                yield Recorder(meter, setup, capture.with_suffix(""), MonotonicClock())
         finally:
             meter.close()
 
@@ -111,10 +123,20 @@ class ReplayBackend:
             return _run_of(plan, options, seen, self.name, path, started)
         recording = read_capture(path)
         link = ReplayLink(recording)
-        with Session(link.open, clock=link, limits=Limits.of(recording.header.limits)) as session:
+        header, stem = recording.header, path.with_suffix("")
+        traces = Stored(stem) if Stored.there(stem) else None
+        with Session(link.open, clock=link, limits=Limits.of(header.limits), mode=header.mode) as session:
             session.connect()
-            seen = observe(session, plan, options.board, options.repeat)
+            seen = observe(session, plan, options.board, options.repeat, traces, header.baud)
         return _run_of(plan, options, seen, self.name, path, recording.header.started)
+
+
+def _power(plan: Plan, options: RunOptions) -> tuple[dict[str, float], float]:
+    """The cost model's mean power by phase, and idle: what a simulated meter watches."""
+    predicted = Predicted.of([plan], options)
+    phases = predicted_figures(plan, 0, predicted).phases
+    watts = {name: part.power_w for name, part in phases.items() if part.power_w is not None}
+    return watts, predicted.prediction.idle_power_w.at(0)[0]
 
 
 def _capture_of(options: RunOptions) -> Path:

@@ -71,6 +71,12 @@ def _add_board(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--data-set", metavar="SET", help="accuracy over a data set: digits, or a .npz: inputs, labels")
     group.add_argument("--meter", metavar="METER", help="serial: measure energy: ppk2, otii, … (see hil meters)")
     group.add_argument("--meter-rate", metavar="RATE", help="samples per second, as 10kHz (default: the most it can)")
+    group.add_argument(
+        "--meter-trigger",
+        choices=("software", "hardware"),
+        default="software",
+        help="hardware: the board's pin starts the recording (lpm01a, stlink_v3pwr)",
+    )
     group.add_argument("--site", metavar="TEXT", help="what the meter measures (default: the platform's power scope)")
     group.add_argument("--seed", type=_count, default=1, metavar="N", help="of the random input (default: 1)")
 
@@ -98,6 +104,8 @@ def _count(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     from hil.backend import Surroundings, make_backend
     from hil.bench import Bench, Store, to_json
+    from hil.errors import MeterError
+    from hil.report.measured import print_measured
     from hil.report.page import write_page
     from hil.report.tables import print_duty, print_failures, print_runs, print_throughput, say
 
@@ -117,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         out = console()
         print_runs(result.runs, out)
+        print_measured(result.runs, out)
         print_throughput(result.runs, out)
         print_duty(result.runs, out)
         if result.resumed:
@@ -125,6 +134,10 @@ def run(args: argparse.Namespace) -> int:
             say(out, f"records, tables and report.html: {args.out}")
     print_failures(result.failures, sys.stderr)
     failed = max((error.exit_code for _, _, error in result.failures), default=0)
+    for run in result.runs:
+        if run.meter is not None and (why := run.meter.refused.get("inference")) is not None:
+            sys.stderr.write(f"hil: {run.network} on {run.platform}: energy not measured: {why}\n")
+            failed = max(failed, MeterError.exit_code)
     return failed or int(any(_disagrees(run) for run in result.runs))
 
 
@@ -158,8 +171,9 @@ def _check_board(
 
     if args.backend == "analytic" and options.board != BoardOptions():
         raise ConfigError("the analytic backend has no board", hint="--backend qemu, renode, serial or replay")
-    if args.backend != "serial" and (args.meter or args.meter_rate or args.site):
-        raise ConfigError(f"no meter can watch {args.backend}", hint="--backend serial")
+    if args.backend != "serial" and (args.meter or args.meter_rate or args.site or args.meter_trigger != "software"):
+        hint = "a replay takes the traces beside the capture" if args.backend == "replay" else "--backend serial"
+        raise ConfigError(f"no meter can watch {args.backend}", hint=hint)
     if args.backend not in ("serial", "replay"):
         if args.port or args.board or args.capture:
             raise ConfigError(f"--port, --board and --capture mean nothing to {args.backend}", hint="--backend serial")
@@ -196,6 +210,7 @@ def _options(args: argparse.Namespace) -> RunOptions:
         seed=args.seed,
         meter=args.meter,
         meter_rate_hz=parse_quantity(args.meter_rate, "Hz") if args.meter_rate is not None else None,
+        meter_trigger=args.meter_trigger,
         site=args.site,
     )
     return RunOptions(args.repeat, not args.uncalibrated, period, battery_j, board)

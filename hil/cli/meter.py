@@ -1,26 +1,28 @@
-"""``hil meter record`` and ``hil meter show``: traces of a power meter, kept and looked at."""
+"""``hil meter``: record traces of a power meter, look at them (``show``), ``check`` it, let it ``supply`` the board."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.cli.common import add_common, console, verb
+from hil.cli.meter_check import add_check
+from hil.cli.meter_supply import add_supply
+from hil.cli.recording import wait_recording
 
 if TYPE_CHECKING:
     from hil.meter.types import Trace
 
 _COLUMNS = 1600
-_PROGRESS_EVERY_S = 2.0
+_SKETCH_COLUMNS = 72
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verb(verbs, "meter", "record a power trace, or show one", "hil meter show trace")
+    parser = verb(verbs, "meter", "record or show a power trace, check a meter, supply a board", "hil meter show trace")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     record = verb(
         actions, "record", "record a power trace", "hil meter record --meter ppk2?voltage_v=3.3 --seconds 5 --out trace"
@@ -33,30 +35,34 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add_common(record)
     record.set_defaults(run=run_record)
     show = verb(actions, "show", "tell what is in a trace, and plot it", "hil meter show trace --plot trace.svg")
-    add_trace(show)
-    show.add_argument("--phases", type=Path, metavar="FILE", help="mark phases: CSV name,start_s,end_s")
+    show.add_argument("trace", type=Path, metavar="TRACE", help="a trace of hil, or a file of another tool")
+    add_trace_format(show)
+    show.add_argument("--voltage", metavar="VOLTAGE", help="the supply, for files without one: 3.3V")
+    show.add_argument("--site", default="unknown", help="what the current flows into, for files of other tools")
+    show.add_argument(
+        "--phases", type=Path, metavar="FILE", help="mark phases: CSV name,start_s,end_s (default: phases.csv in TRACE)"
+    )
     show.add_argument("--plot", type=Path, metavar="FILE", help="power over time: .svg, .png")
     add_common(show)
     show.set_defaults(run=run_show)
+    add_check(actions)
+    add_supply(actions)
 
 
-def add_trace(parser: argparse.ArgumentParser) -> None:
-    """The trace and what its file does not know."""
-    parser.add_argument("trace", type=Path, metavar="TRACE", help="a trace of hil, or a file of another tool")
+def add_trace_format(parser: argparse.ArgumentParser) -> None:
+    """How to read files of other tools."""
     parser.add_argument("--format", metavar="NAME", help="the file's format, where it cannot be told")
     parser.add_argument("--columns", type=Path, metavar="FILE", help="TOML that declares the columns of any table")
-    parser.add_argument("--voltage", metavar="VOLTAGE", help="the supply, for files without one: 3.3V")
-    parser.add_argument("--site", default="unknown", help="what the current flows into, for files of other tools")
 
 
-def open_trace(args: argparse.Namespace) -> Trace:
+def open_trace(path: Path, format: str | None, columns: Path | None, *, site: str, voltage: str | None) -> Trace:
     """The trace that the options name.  Raises MeterError."""
     from hil.meter.importers import import_trace, read_columns
     from hil.units import parse_quantity
 
-    columns = read_columns(args.columns) if args.columns is not None else None
-    voltage_v = parse_quantity(args.voltage, "V") if args.voltage is not None else None
-    return import_trace(args.trace, args.format, site=args.site, voltage_v=voltage_v, columns=columns)
+    declared = read_columns(columns) if columns is not None else None
+    voltage_v = parse_quantity(voltage, "V") if voltage is not None else None
+    return import_trace(path, format, site=site, voltage_v=voltage_v, columns=declared)
 
 
 def run_record(args: argparse.Namespace) -> int:
@@ -75,12 +81,8 @@ def run_record(args: argparse.Namespace) -> int:
         rate_hz = parse_quantity(args.rate, "Hz") if args.rate is not None else meter.caps.rate_max_hz
         meter.configure(rate_hz)
         meter.start()
-        end_s = time.monotonic() + args.seconds
         with suppress(KeyboardInterrupt):  # what was recorded until then is kept
-            while (rest_s := end_s - time.monotonic()) > 0:
-                time.sleep(min(rest_s, _PROGRESS_EVERY_S))
-                if rest_s > _PROGRESS_EVERY_S:
-                    sys.stderr.write(f"hil: recording, {rest_s - _PROGRESS_EVERY_S:.0f} s to go; Ctrl-C ends it\n")
+            wait_recording(args.seconds)
         trace = meter.stop()
     finally:
         meter.close()
@@ -91,17 +93,31 @@ def run_record(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     from hil.meter.phases import read_phases
+    from hil.meter.trace import envelope
 
-    trace = open_trace(args)
-    windows = [window for part in read_phases(args.phases) for window in part] if args.phases is not None else []
+    trace = open_trace(args.trace, args.format, args.columns, site=args.site, voltage=args.voltage)
+    phases = args.phases or beside(args.trace)
+    windows = [window for part in read_phases(phases) for window in part] if phases is not None else []
+    marks = [(window.name, window.start_s, window.end_s) for window in windows]
     if args.plot is not None:
-        from hil.meter.trace import envelope
         from hil.report.traces import write_trace_plot
 
-        marks = [(window.name, window.start_s, window.end_s) for window in windows]
         write_trace_plot(envelope(trace, _COLUMNS), marks, trace.site, args.plot)
     _tell(args, _facts(trace), args.plot)
+    if not args.json and args.plot is None:
+        from hil.report.traces import print_sketch
+
+        print_sketch(envelope(trace, _SKETCH_COLUMNS), marks, _SKETCH_COLUMNS, console())
     return 0
+
+
+def beside(trace: Path) -> Path | None:
+    """The phases in the folder of a trace, and a word that they are used."""
+    from hil.meter.phases import phases_beside
+
+    if (path := phases_beside(trace)) is not None:
+        sys.stderr.write(f"hil: phases of {path}, in the meter's time\n")
+    return path
 
 
 def _facts(trace: Trace) -> dict[str, Any]:

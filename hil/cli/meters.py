@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING, Any
 
 from hil.cli.common import add_common, console, verb
+
+if TYPE_CHECKING:
+    from hil.meter.accuracy import StoredCheck
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,17 +24,29 @@ def run(args: argparse.Namespace) -> int:
 
     from hil.meter.registry import METERS, list_meters
 
-    found = list_meters()
+    found, checks = list_meters(), _checks()
+    by_serial = {check.serial: check for check in checks}
     if args.json:
         known = {name: entry.title for name, entry in METERS.items()}
-        document = {"schema": 1, "attached": [asdict(meter) for meter in found], "known": known}
+        attached = [
+            {**asdict(meter), "check": _document(by_serial[meter.serial]) if meter.serial in by_serial else None}
+            for meter in found
+        ]
+        document = {"schema": 1, "attached": attached, "known": known, "checks": [_document(check) for check in checks]}
         sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         return 0
     from rich.table import Table
 
+    from hil.report.traces import describe_accuracy
+
     out = console()
     for meter in found:
         out.print(f"{meter.spec}: {meter.title}{', serial ' + meter.serial if meter.serial else ''}", soft_wrap=True)
+        check = by_serial.get(meter.serial)
+        out.print(
+            f"  {describe_accuracy(check.accuracy, check.date)}" if check else "  never checked: hil meter check",
+            soft_wrap=True,
+        )
     if not found:
         out.print("no meter is attached that could be recognised; known:")
     table = Table(box=None, pad_edge=False)
@@ -39,4 +55,28 @@ def run(args: argparse.Namespace) -> int:
     for name, entry in METERS.items():
         table.add_row(f"{name}:{entry.address}" if entry.address else name, entry.title)
     out.print(table)
+    for check in checks:
+        if check.serial not in {meter.serial for meter in found}:
+            text = f"{check.model} {check.serial}, not seen here: {describe_accuracy(check.accuracy, check.date)}"
+            out.print(text, soft_wrap=True)
     return 0
+
+
+def _checks() -> list[StoredCheck]:
+    """The stored checks against known resistors; of one that cannot be read only a word."""
+    from hil.meter.accuracy import checks_folder, read_check, stored_checks
+    from hil.meter.errors import FormatError
+
+    found = []
+    for path in stored_checks(checks_folder()):
+        try:
+            found.append(read_check(path))
+        except FormatError as error:
+            sys.stderr.write(f"hil: {error.message}\n")
+    return found
+
+
+def _document(check: StoredCheck) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(check), "path": str(check.path)}

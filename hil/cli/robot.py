@@ -26,7 +26,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "suites",
         nargs="*",
         metavar="SUITE",
-        help="protocol, emulation, platforms, cross_validation, calibration, or your own files (default: all)",
+        help="protocol, emulation, platforms, power, cross_validation, calibration, or your own files (default: all)",
     )
     parser.add_argument("--platform", "-p", metavar="ID[,ID…]", help="only these platforms")
     parser.add_argument("--backend", metavar="NAME[,…]", help="only these: python, qemu, renode, analytic")

@@ -7,8 +7,9 @@ there and wrong is an error, never a reason to fall back silently to a worse one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import product
 from typing import Literal
@@ -50,8 +51,9 @@ class Evidence:
     """What is known about both clocks.
 
     ``edges_s``: board times at which the board changed its line (or its power), ascending.  ``trigger_s``: board time
-    of the edge that started the meter.  ``uart``: pairs of the board time in a line and the meter's stamp of that line,
-    whose delay (start bit to stamp) must be the same for all; ``uart_sd_s`` is its spread.
+    of the edge that started the meter.  ``uart``: pairs of the board time in a line and the meter's stamp of that line.
+    The delay is ``uart_delay_s``, give or take ``uart_common_sd_s`` for all alike and ``uart_sd_s`` for each by itself
+    (one sigma each); ``uart_evidence`` finds them all.
     """
 
     edges_s: Sequence[float] = ()
@@ -60,6 +62,7 @@ class Evidence:
     uart: Sequence[tuple[float, float]] = ()
     uart_delay_s: float = 0.0
     uart_sd_s: float = 100e-6
+    uart_common_sd_s: float = 0.0
     host: HostClock | None = None
     board_resolution_s: float = 1e-6
 
@@ -194,16 +197,20 @@ def _by_trigger(trace: Trace, evidence: Evidence) -> Alignment:
     """The first sample is the trigger's; how both clocks run is not known beyond what oscillators do."""
     assert evidence.trigger_s is not None
     times = SampleTimes(trace)
-    return _offset_only(
-        "trigger", evidence.trigger_s, times.first_s, np.hypot(times.interval_s, evidence.board_resolution_s) / 12**0.5
-    )
+    first_s = times.first_s
+    sd_s = float(np.hypot(times.interval_s, evidence.board_resolution_s)) / 12**0.5
+    found = _offset_only("trigger", evidence.trigger_s, first_s, sd_s)
+    while found.to_meter(evidence.trigger_s) < first_s:  # rounded: a window from the trigger on must begin in the trace
+        found = replace(found, offset_s=float(np.nextafter(found.offset_s, np.inf)))
+    return found
 
 
 def _by_uart(trace: Trace, evidence: Evidence) -> Alignment:
     board, meter = (np.array(column, dtype=np.float64) for column in zip(*evidence.uart, strict=True))
     delayed = meter - evidence.uart_delay_s
     step_s = evidence.uart_sd_s * 12**0.5  # of a uniform distribution with that spread
-    return fit("uart", board, delayed, "UART lines", step_s, evidence.board_resolution_s)
+    found = fit("uart", board, delayed, "UART lines", step_s, evidence.board_resolution_s)
+    return replace(found, common_s=float(np.hypot(found.common_s, evidence.uart_common_sd_s)))
 
 
 def _by_change_points(trace: Trace, evidence: Evidence) -> Alignment:
@@ -227,6 +234,103 @@ def _by_host(trace: Trace, evidence: Evidence) -> Alignment:
         jitter_s=jitter_s,
         min_window_s=HOST_JITTERS * jitter_s,
     )
+
+
+# --- UART lines -----------------------------------------------------------------------------------------------------
+
+_LAP = re.compile(r"m-lap-us-([0-9]{1,20})")
+_BITS = 10  # of a character on the line: start, eight data, stop
+_LINE_END = 2  # characters: carriage return and line feed
+_STAMP_STEPS_S = (1e-2, 1e-3, 1e-4, 1e-5)  # in which a server may count
+
+
+def lap_lines(trace: Trace) -> tuple[tuple[float, float], ...]:
+    """The laps among the lines that the meter heard: the board's time in the line, and the meter's stamp of it."""
+    return tuple((us / 1e6, trace.lines[index].t_s) for index, us in _laps(trace))
+
+
+def uart_evidence(trace: Trace, baud: int, laps_us: Sequence[int]) -> Evidence | None:
+    """The evidence in the lines that the meter heard; None where it heard none or no laps are known.
+
+    ``laps_us``: the laps of the ``infer`` to align by, ascending, in microseconds of the board's clock; lines of others
+    are left out, of repeated ones the last count.  Raises MissingEdgeError where lines were heard and a lap is not
+    among them, AlignmentError for a baud rate that is none.
+
+    What delays a stamp against the board's reading of its clock:
+
+    ======= ===========================================================================================================
+    common  the stamp is between the first start bit and the last stop bit, where no instrument says: at a share f of
+            the line's duration D (8N1, CR LF), the same for all.  D / 2 is taken off, and the standard uncertainty is
+            D / 2 too: f is rather 0 or 1 than between (1.645 * D / sqrt(12) would not hold either of both ends)
+    length  lines of different length differ by f times the difference; a half is taken off
+    queue   a line right behind others waits until they are out, if the UART has a buffer: between 0 and their
+            duration; a half is taken off, and is the standard uncertainty
+    stamps  the step in which the stamps count, as far as they show it, and one character: each / sqrt(12)
+    ======= ===========================================================================================================
+    """
+    if not laps_us or not trace.lines:
+        return None
+    if baud <= 0:
+        raise AlignmentError(f"UART lines at {baud} baud", hint="the board's baud rate, such as 115200")
+    character_s = _BITS / baud
+    length_s = [(len(line.text.strip()) + _LINE_END) * character_s for line in trace.lines]
+    step_s = _stamp_step_s(trace)
+    places = _places(trace, laps_us)
+    waits_s = np.array([_queue_s(trace, place, length_s, step_s + 2 * character_s) for place in places])
+    own_s = np.array([length_s[place] for place in places])
+    common_s = float(own_s.mean())
+    stamps_s = np.array([trace.lines[place].t_s for place in places]) - waits_s / 2 - (own_s - common_s) / 2
+    spread_s = [step_s / 12**0.5, character_s / 12**0.5, float(waits_s.max()) / 2, float(np.ptp(own_s)) / 2]
+    return Evidence(
+        uart=[(us / 1e6, float(stamp_s)) for us, stamp_s in zip(laps_us, stamps_s, strict=True)],
+        uart_delay_s=common_s / 2,
+        uart_sd_s=float(np.linalg.norm(spread_s)),
+        uart_common_sd_s=common_s / 2,
+    )
+
+
+def _laps(trace: Trace) -> list[tuple[int, int]]:
+    """Which lines are laps, and their microseconds."""
+    found = ((index, _LAP.fullmatch(line.text.strip())) for index, line in enumerate(trace.lines))
+    return [(index, int(match[1])) for index, match in found if match is not None]
+
+
+def _places(trace: Trace, laps_us: Sequence[int]) -> list[int]:
+    """Which lines have these laps: the last of each that comes before the next one.  Raises MissingEdgeError."""
+    heard = _laps(trace)
+    places: list[int] = []
+    for us in reversed(laps_us):
+        matching = [index for index, found in heard if found == us and (not places or index < places[-1])]
+        places += matching[-1:]
+        if not matching:
+            missing = f"m-lap-us-{us} is not among the {len(trace.lines)} lines that the meter heard"
+            near = f", {len(heard)} of them laps" if heard else f"; the last was {trace.lines[-1].text.strip()[:40]!r}"
+            raise MissingEdgeError(
+                f"trace at {trace.site}: {missing}{near}",
+                hint="check the baud rate, the wire from the board's TX to the meter's RX, and the ground",
+            )
+    return places[::-1]
+
+
+def _queue_s(trace: Trace, place: int, length_s: Sequence[float], slack_s: float) -> float:
+    """The duration of the lines right before a line, without a pause that the stamps would show."""
+    waited_s = 0.0
+    for index in range(place, 0, -1):
+        apart_s = trace.lines[index].t_s - trace.lines[index - 1].t_s
+        if apart_s > max(length_s[index], length_s[index - 1]) + slack_s:
+            break
+        waited_s += length_s[index - 1]
+    return waited_s
+
+
+def _stamp_step_s(trace: Trace) -> float:
+    """The step in which the stamps of all lines count; 0 where it is not to be seen."""
+    stamps_s = np.array([line.t_s for line in trace.lines])
+    for step_s in _STAMP_STEPS_S:
+        counts = stamps_s / step_s
+        if bool((np.abs(counts - np.rint(counts)) < 1e-3).all()):
+            return step_s
+    return 0.0
 
 
 # --- the line -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ sampling   steps between samples: ``Moments.step_squares_j2`` / 12; added up ove
            with the meter errs alike each time
 quantising step / sqrt(12), the same for all samples of a constant signal; noise dithers it away as
            exp(-2 (pi s / step)^2) (the first harmonic of the quantiser's error: Carbone and Petri, IEEE Trans. Instrum.
-           Meas. 43(3), 1994)
+           Meas. 43(3), 1994).  Step and noise by magnitude, because instruments change their range
+           (``hil.meter.quantising``); the time spent at each weighs them
 spikes     excursions of at most three samples cannot be told from range switching: their whole energy
 gain       gain and voltage of the instrument, relative
 offset     current offset times voltage times time; not in energies above idle, where it cancels
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, fsum, hypot, pi, sqrt
+from math import ceil, fsum, hypot, sqrt
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from hil.errors import MeterError
 from hil.meter.accuracy import Accuracy
 from hil.meter.align import UNKNOWN_SKEW, Alignment, check_length
 from hil.meter.errors import ClockError, ScopeError, TraceError, WindowError
+from hil.meter.quantising import NO_STEPS, Steps, quantising_a
 from hil.meter.trace import Integrator, SampleTimes, check_window, voltage_at
 from hil.meter.types import Float, Trace
 from hil.units import format_si
@@ -42,6 +44,8 @@ from hil.units import format_si
 COVERAGE = 0.9
 COVERAGE_FACTOR = 1.6448536269514722  # of a normal distribution, as for every interval of hil
 _SAMPLED = 1 << 16  # samples that noise and step of a phase are estimated from
+_BLOCK = 1 << 12  # of neighbours among them
+_FEWEST = 16  # samples of one window that tell noise
 _SPIKE_SIGMAS, _SPIKE_LEVEL = 20.0, 0.25  # of the noise, and of the phase's own power
 
 
@@ -62,13 +66,23 @@ class PhaseWindow:
 
 @dataclass(frozen=True, slots=True)
 class Regulator:
-    """A regulator between the meter and what is asked for: energy behind it = ``efficiency`` * energy before it."""
+    """A regulator between the meter and what is asked for: energy behind it = ``efficiency`` * energy before it.
+
+    Raises TraceError for an efficiency that is no share.
+    """
 
     input_site: str
     output_site: str
     efficiency: float
     efficiency_sd: float
     source: str
+
+    def __post_init__(self) -> None:
+        if not (0 < self.efficiency <= 1 and self.efficiency_sd >= 0):
+            raise TraceError(
+                f"a regulator with an efficiency of {self.efficiency:g} ± {self.efficiency_sd:g}",
+                hint="expected a share above 0, at most 1",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +168,15 @@ def idle_power(
             f"idle measured in {len(windows)} windows, expected one before and one after the work",
             hint="a drift between both is seen only so",
         )
-    accuracy = _stepped(accuracy, trace)
+    accuracy = accuracy or Accuracy()
+    steps = _converter_steps(trace, accuracy)
     integrator = _integrator(trace, accuracy)
     ordered = sorted(windows, key=lambda window: window.start_s)
     power, variance, quantising = [], [], []
     for window in ordered:
         start_s, end_s = alignment.to_meter(window.start_s), alignment.to_meter(window.end_s)
         check_window(integrator.times, f"idle ({window.name})", start_s, end_s, window.gaps_allowed)
-        character = _character(integrator, [(start_s, end_s)], accuracy.lsb_a or 0.0)
+        character = _character(integrator, [(start_s, end_s)], steps)
         moments = integrator.moments(start_s, end_s, character.spike_w)
         length = end_s - start_s
         power.append(moments.energy_j / length)
@@ -196,7 +211,8 @@ def energy_by_phase(
     Raises ScopeError; GapError, OverRangeError, OutsideError, WindowError for a phase that cannot be measured: with
     ``refused`` given they are put there by name and the other phases are returned.
     """
-    accuracy = _stepped(accuracy, trace)
+    accuracy = accuracy or Accuracy()
+    steps = _converter_steps(trace, accuracy)
     site = check_scope(trace.site, scope or (regulator.output_site if regulator else trace.site), regulator)
     if not 0 < tolerance < 1:
         raise WindowError(f"a tolerance of {tolerance:g}, expected a share between 0 and 1")
@@ -205,7 +221,7 @@ def energy_by_phase(
     for name in dict.fromkeys(phase.name for phase in phases):
         windows = [phase for phase in phases if phase.name == name]
         try:
-            found[name] = _phase(trace, windows, alignment, site, base, accuracy, regulator, tolerance)
+            found[name] = _phase(trace, windows, alignment, site, base, accuracy, steps, regulator, tolerance)
         except MeterError as error:
             if refused is None:
                 raise
@@ -220,6 +236,7 @@ def _phase(
     site: str,
     idle: IdlePower | None,
     accuracy: Accuracy,
+    steps: Steps,
     regulator: Regulator | None,
     tolerance: float,
 ) -> PhaseEnergy:
@@ -232,7 +249,7 @@ def _phase(
         check_window(integrator.times, name, start_s, end_s, window.gaps_allowed)
         check_length(alignment, name, end_s - start_s)
         _check_rate(name, dt_s, end_s - start_s, window.inferences, tolerance)
-    character = _character(integrator, borders, accuracy.lsb_a or 0.0)
+    character = _character(integrator, borders, steps)
     moments = [integrator.moments(start_s, end_s, character.spike_w) for start_s, end_s in borders]
     energy_j = np.array([moment.energy_j for moment in moments])
     length_s = np.array([end_s - start_s for start_s, end_s in borders])
@@ -362,12 +379,6 @@ class _Character:
     voltage_v: float
 
 
-def _stepped(accuracy: Accuracy | None, trace: Trace) -> Accuracy:
-    """The accuracy with the converter's step, from the trace itself where nobody knows it."""
-    accuracy = accuracy or Accuracy()
-    return accuracy if accuracy.lsb_a is not None else replace(accuracy, lsb_a=_converter_step(trace))
-
-
 def _integrator(trace: Trace, accuracy: Accuracy) -> Integrator:
     return Integrator(SampleTimes(trace), accuracy.gain, accuracy.offset_a)
 
@@ -388,34 +399,48 @@ def _check_rate(name: str, dt_s: float, length_s: float, inferences: int, tolera
     )
 
 
-def _character(integrator: Integrator, borders: Sequence[tuple[float, float]], lsb_a: float) -> _Character:
-    """Noise and quantisation from at most ``_SAMPLED`` samples, spread over the windows of a phase."""
+def _character(integrator: Integrator, borders: Sequence[tuple[float, float]], steps: Steps) -> _Character:
+    """Noise and quantisation from at most about ``_SAMPLED`` samples, spread over the windows of a phase.
+
+    ``steps``: those of the converter, as far as the whole trace tells them; the phase's own readings may tell more.
+    """
     times, trace = integrator.times, integrator.times.trace
-    each = max(_SAMPLED // len(borders), 16)
-    steps, power, volts = [], [], []
-    for start_s, end_s in borders[: _SAMPLED // 16]:
+    sampled = borders[:: ceil(len(borders) * _FEWEST / _SAMPLED)]
+    each = max(_SAMPLED // len(sampled), _FEWEST)
+    spans: list[tuple[int, int]] = []
+    for start_s, end_s in sampled:
         first, stop = times.first_at(start_s), times.first_at(end_s)
-        if stop - first < 16:  # too few to tell noise: the neighbours help
-            first, stop = max(first - 8, 0), min(stop + 8, len(trace.current_a))
-        stop = min(stop, first + each)
-        power.append(integrator.power(first, stop))
-        steps.append(np.abs(np.diff(power[-1])))
-        volts.append(float(voltage_at(trace, first, stop).mean()))
-    voltage = abs(float(np.mean(volts)))
+        if stop - first < _FEWEST:  # too few to tell noise: the neighbours help
+            first, stop = max(first - _FEWEST // 2, 0), min(stop + _FEWEST // 2, len(trace.current_a))
+        spans += _spread(first, stop, each)
+    power = [integrator.power(first, stop) for first, stop in spans]
+    amperes = [np.asarray(trace.current_a[first:stop], dtype=np.float64) for first, stop in spans]
+    voltage = abs(float(np.mean([voltage_at(trace, first, stop).mean() for first, stop in spans])))
     # Of normal noise the median absolute difference of neighbours is 0.6745 * sqrt(2) standard deviations.
-    noise_w = float(np.median(np.concatenate(steps))) / (0.6744897501960817 * sqrt(2.0))
-    step_w = lsb_a * voltage / integrator.gain
-    quantising_w = step_w / sqrt(12) * exp(-2 * (pi * noise_w / step_w) ** 2) if step_w > 0 else 0.0
+    differences = np.concatenate([np.abs(np.diff(part)) for part in power])
+    noise_w = float(np.median(differences)) / (0.6744897501960817 * sqrt(2.0))
+    steps = steps.with_readings(np.concatenate(amperes))
+    error_a, step_a = quantising_a(amperes, steps)
     level_w = float(np.median(np.abs(np.concatenate(power))))
-    spike_w = max(_SPIKE_SIGMAS * max(noise_w, step_w), _SPIKE_LEVEL * level_w)
-    return _Character(noise_w, quantising_w, spike_w or np.inf, voltage)
+    watts = voltage / integrator.gain
+    spike_w = max(_SPIKE_SIGMAS * max(noise_w, step_a * watts), _SPIKE_LEVEL * level_w)
+    return _Character(noise_w, error_a * watts, spike_w or np.inf, voltage)
 
 
-def _converter_step(trace: Trace) -> float:
-    """The smallest difference between readings, amperes: of blocks that are spread over the trace."""
-    starts = np.linspace(0, max(len(trace.current_a) - 4096, 0), 16).astype(np.int64)
-    levels = np.unique(np.concatenate([trace.current_a[start : start + 4096] for start in starts]))
-    return float(np.diff(levels.astype(np.float64)).min()) if len(levels) > 1 else 0.0
+def _spread(first: int, stop: int, most: int) -> list[tuple[int, int]]:
+    """Stretches of neighbours, at most about ``most`` samples in all, spread evenly from ``first`` to ``stop``."""
+    if stop - first <= most:
+        return [(first, stop)]
+    size = min(most, _BLOCK)
+    return [(int(start), int(start) + size) for start in np.linspace(first, stop - size, max(most // size, 1))]
+
+
+def _converter_steps(trace: Trace, accuracy: Accuracy) -> Steps:
+    """The steps of the converter: the given one, or what blocks spread over the whole trace tell."""
+    if accuracy.lsb_a is not None:
+        return Steps.constant(accuracy.lsb_a)
+    spans = _spread(0, len(trace.current_a), _SAMPLED)
+    return NO_STEPS.with_readings(np.concatenate([trace.current_a[start:stop] for start, stop in spans]))
 
 
 def _sides(integrator: Integrator, borders: Sequence[tuple[float, float]], reach_s: float) -> Float:

@@ -1,4 +1,8 @@
-"""What can go wrong with a power figure, by name.  All are ``MeterError``: the command line ends with exit code 4."""
+"""What can go wrong with a power figure, by name.
+
+All are ``MeterError``.  The command line ends with exit code 4 where the instrument or the wiring failed, with 2 where
+the request, a file or a setting is wrong.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +28,25 @@ class MeterRefused(MeterError):
 class NotSupported(MeterError):
     """The instrument cannot do what was asked: supply a board, take this rate, trigger in hardware."""
 
+    exit_code = 2
+
 
 class SettingError(MeterError):
     """A meter that does not exist, or a setting that is wrong or missing."""
+
+    exit_code = 2
 
 
 class TraceError(MeterError):
     """A trace that is no trace: shapes that differ, times that go backwards, values that are not numbers."""
 
+    exit_code = 2
+
 
 class FormatError(MeterError):
     """A trace file that cannot be read: no dialect fits, or a line is not what its dialect says."""
+
+    exit_code = 2
 
 
 class GapError(MeterError):
@@ -45,16 +57,26 @@ class OverRangeError(MeterError):
     """Samples at the end of the range where an energy was asked for: the true current was higher."""
 
 
+class UnsteadyError(MeterError):
+    """A reading that drifts, or is far off, with a known resistor as the only load."""
+
+
 class OutsideError(MeterError):
     """A window that the trace does not cover."""
+
+    exit_code = 2
 
 
 class WindowError(MeterError):
     """A window too short for the sampling rate (or for the jitter of a clock) and the tolerance asked for."""
 
+    exit_code = 2
+
 
 class ScopeError(MeterError):
     """The trace was taken at another site than the figure asked for."""
+
+    exit_code = 2
 
 
 class AlignmentError(MeterError):
@@ -76,3 +98,5 @@ class StretchError(AlignmentError):
 
 class ClockError(AlignmentError):
     """Traces whose clocks were not brought together cannot be added."""
+
+    exit_code = 2

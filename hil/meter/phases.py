@@ -1,4 +1,7 @@
-"""Phase windows from a file: a CSV with ``name,start_s,end_s`` and, where it has it, ``inferences``."""
+"""Phase windows from a file: a CSV with ``name,start_s,end_s`` and, where it has it, ``inferences``.
+
+Rows named ``idle`` are idle.  A benchmark leaves such a file in the folder of each trace, in the meter's time.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,26 @@ from pathlib import Path
 
 from hil.meter.energy import PhaseWindow
 from hil.meter.errors import FormatError
+from hil.meter.trace import WINDOW_GAPS
 
 IDLE = "idle"
+BESIDE = "phases.csv"  # in the folder of a trace: its phases
 _NEEDED = {"name", "start_s", "end_s"}
 _HINT = "a CSV with the columns name,start_s,end_s[,inferences]; rows named idle are what is subtracted"
 
 
+def phases_beside(trace: Path) -> Path | None:
+    """The file of phases that the folder of a trace holds, in the meter's time; None where it holds none, or where its
+    run could not be aligned and left a header only."""
+    path = trace / BESIDE
+    return path if path.is_file() and path.read_bytes().partition(b"\n")[2].strip() else None
+
+
 def read_phases(path: Path) -> tuple[list[PhaseWindow], list[PhaseWindow]]:
-    """Windows of work, and windows of idle, in the file's order.  Raises FormatError."""
+    """Windows of work, and windows of idle, in the file's order.
+
+    Idle, and windows over several inferences, may lack ``WINDOW_GAPS`` of their samples.  Raises FormatError.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -31,9 +46,9 @@ def read_phases(path: Path) -> tuple[list[PhaseWindow], list[PhaseWindow]]:
 
 def _window(path: Path, line: int, row: dict[str, str]) -> PhaseWindow:
     try:
-        window = PhaseWindow(
-            row["name"].strip(), float(row["start_s"]), float(row["end_s"]), int(row.get("inferences") or 1)
-        )
+        name, inferences = row["name"].strip(), int(row.get("inferences") or 1)
+        gaps_allowed = WINDOW_GAPS if name == IDLE or inferences > 1 else 0.0
+        window = PhaseWindow(name, float(row["start_s"]), float(row["end_s"]), inferences, gaps_allowed)
     except (TypeError, ValueError, AttributeError) as error:
         raise FormatError(f"{path}: line {line}: {error}", hint=_HINT) from error
     if not window.name or not window.start_s < window.end_s or window.inferences < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 from hil.board.boards import PortInfo, list_ports
 from hil.errors import did_you_mean
+from hil.meter.drivers.base import Driver
 from hil.meter.errors import SettingError
 from hil.meter.types import PowerMeter
 
@@ -81,7 +83,7 @@ METERS: dict[str, Entry] = {
         "Qoitech Otii Arc, Ace",
         f"{_DRIVERS}.otii:Otii",
         address="HOST:PORT",
-        settings={"device": str},
+        settings={"device": str, "uart": int},
         serial_port=False,
     ),
     "monsoon": Entry("Monsoon HVPM", f"{_DRIVERS}.monsoon:Monsoon", address="SERIAL", serial_port=False),
@@ -94,9 +96,9 @@ METERS: dict[str, Entry] = {
     ),
     "simulated": Entry(
         "a meter that is computed",
-        "hil.meter.simulated:SimulatedMeter",
+        "hil.meter.simulated:with_faults",
         address=None,
-        settings={"seed": int},
+        settings={"seed": int, **dict.fromkeys(("noise_a", "lsb_a", "gain", "offset_a", "clock_ratio"), float)},
         serial_port=False,
     ),
 }
@@ -121,7 +123,8 @@ class Found:
 def open_meter(spec: str, *, site: str = "", raw_folder: Path | None = None) -> PowerMeter:
     """The meter that ``NAME[:ADDRESS][?SETTING=VALUE&...]`` names; its ``open`` has not been called.
 
-    ``site`` is what its current flows into, which every trace says; raw recordings go to ``raw_folder``.  Raises
+    ``site`` is what its current flows into, which every trace says; raw recordings go to ``raw_folder``.  Where the
+    instrument does not tell its serial number, USB's takes its place.  Raises
     SettingError for a name or setting that is not known and where not exactly one such instrument is attached;
     UnavailableError where a vendor's library is missing.
     """
@@ -138,7 +141,23 @@ def open_meter(spec: str, *, site: str = "", raw_folder: Path | None = None) -> 
         address = _the_port(name, entry, list_ports())
     if name != "replay":
         arguments["raw_folder"] = raw_folder
-    return _factory(entry)(address, **arguments)
+    meter = _factory(entry)(address, **arguments)
+    if entry.serial_port and isinstance(meter, Driver):
+        meter.usb_serial = _usb_serial(address, list_ports())
+    return meter
+
+
+def with_setting(spec: str, key: str, value: str) -> str:
+    """The spec with one more setting, where that meter has it.  Raises SettingError where the spec has another value,
+    and what a wrong spec does."""
+    name, _, settings = _parse(spec)
+    if key not in METERS[name].settings:
+        return spec
+    if key in settings:
+        if settings[key] != METERS[name].settings[key](value):
+            raise SettingError(f"{spec}: {key} is to be {value} too", hint="say it once")
+        return spec
+    return f"{spec}{'&' if '?' in spec else '?'}{key}={value}"
 
 
 def list_meters(ports: Sequence[PortInfo] | None = None, usb_devices: Path = _USB_DEVICES) -> list[Found]:
@@ -204,6 +223,14 @@ def _the_port(name: str, entry: Entry, ports: Sequence[PortInfo]) -> str:
     raise SettingError(
         f"{name}: which {entry.title}? {how_many}", hint=f"write {name}:PORT; ports here: {there or 'none'}"
     )
+
+
+def _usb_serial(address: str, ports: Sequence[PortInfo]) -> str:
+    """The serial number of the USB device behind a port; empty where there is none (a socket, a PTY, an own UART)."""
+    places = {address}
+    with suppress(OSError, ValueError):  # what is no path is no port
+        places.add(os.path.realpath(address))
+    return next((port.serial or "" for port in ports if {port.device, port.by_id} & places), "")
 
 
 def _usb_ids(folder: Path) -> list[tuple[int, int, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hil.meter.errors import NotSupported, TraceError
+from hil.meter.errors import NotSupported, SettingError, TraceError
 from hil.meter.types import Float, Gap, MeterCaps, MeterInfo, Trace, Trigger
 
 _MOST = 100_000_000  # samples
@@ -81,7 +81,6 @@ class SimulatedMeter:
         supplies_dut=True,
         digital_inputs=1,
         hw_trigger=True,
-        numbered=True,
     )
 
     def __init__(
@@ -165,3 +164,11 @@ class SimulatedMeter:
             clipped_at=tuple((int(a), int(b)) for a, b in borders.reshape(-1, 2)),
             info=self.info,
         )
+
+
+def with_faults(*, site: str = "whole board", seed: int = 0, **faults: float) -> SimulatedMeter:
+    """A meter with these of the ``Faults``, by name.  Raises SettingError for a step or clock that cannot be."""
+    meter = SimulatedMeter(faults=Faults(**faults), site=site, seed=seed)  # type: ignore[arg-type]
+    if not (np.isfinite(list(faults.values())).all() and meter.faults.clock_ratio > 0 and meter.faults.gain != 0):
+        raise SettingError(f"simulated meter: {faults}", hint="finite numbers; clock_ratio above zero, gain not zero")
+    return meter

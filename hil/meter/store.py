@@ -18,13 +18,12 @@ import numpy.typing as npt
 
 from hil.files import unwritable, write_atomic
 from hil.meter.errors import FormatError, TraceError
+from hil.meter.spool import COLUMN_TYPES, let_go
 from hil.meter.trace import CHUNK, checked
 from hil.meter.types import Gap, Line, MeterInfo, Trace
 
 SCHEMA = 1
-SUFFIX = ".trace"
 HEADER = "trace.json"
-_TYPES = {"current_a": "<f4", "voltage_v": "<f4", "t_s": "<f8", "digital": "u1"}
 
 
 class TraceWriter:
@@ -40,7 +39,7 @@ class TraceWriter:
         self._files: dict[str, IO[bytes]] = {}
         try:
             path.mkdir(parents=True, exist_ok=True)
-            for name in (HEADER, *map(_file, _TYPES)):
+            for name in (HEADER, *map(_file, COLUMN_TYPES)):
                 (path / name).unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(path, error) from error
@@ -59,15 +58,15 @@ class TraceWriter:
 
         Raises TraceError, ResultsError.
         """
-        if "current_a" not in columns or not set(columns) <= set(_TYPES):
-            raise TraceError(f"columns {', '.join(columns)}: expected current_a and some of {', '.join(_TYPES)}")
+        if "current_a" not in columns or not set(columns) <= set(COLUMN_TYPES):
+            raise TraceError(f"columns {', '.join(columns)}: expected current_a and some of {', '.join(COLUMN_TYPES)}")
         if len({len(column) for column in columns.values()}) > 1 or (self._files and set(columns) != set(self._files)):
             raise TraceError("every part of a trace needs the same columns, all of one length")
         try:
             for name, column in columns.items():
                 if name not in self._files:
                     self._files[name] = (self.path / _file(name)).open("wb")
-                self._files[name].write(np.ascontiguousarray(column, dtype=_TYPES[name]).tobytes())
+                self._files[name].write(np.ascontiguousarray(column, dtype=COLUMN_TYPES[name]).tobytes())
         except OSError as error:
             raise unwritable(self.path, error) from error
         self.samples += len(columns["current_a"])
@@ -114,10 +113,11 @@ class TraceWriter:
 
 def save_trace(trace: Trace, path: Path) -> Path:
     """Write a trace as a folder.  Raises TraceError, ResultsError."""
-    arrays = {name: column for name in _TYPES if isinstance(column := getattr(trace, name), np.ndarray)}
+    arrays = {name: column for name in COLUMN_TYPES if isinstance(column := getattr(trace, name), np.ndarray)}
     with TraceWriter(path) as writer:
         for start in range(0, len(trace.current_a), CHUNK):
             writer.append(**{name: column[start : start + CHUNK] for name, column in arrays.items()})
+            let_go(*arrays.values())
         return writer.finish(
             site=trace.site,
             dt_s=trace.dt_s,
@@ -147,7 +147,7 @@ def load_trace(path: Path) -> Trace:
         if header["schema"] != SCHEMA:
             raise FormatError(f"{path}: trace schema {header['schema']}, this version reads {SCHEMA}")
         columns: dict[str, Any] = {
-            name: np.memmap(path / _file(name), dtype=_TYPES[name], mode="r", shape=(header["samples"],))
+            name: np.memmap(path / _file(name), dtype=COLUMN_TYPES[name], mode="r", shape=(header["samples"],))
             for name in header["columns"]
         }
         columns.setdefault("voltage_v", header["voltage_v"])

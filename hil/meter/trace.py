@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hil.meter.errors import GapError, OutsideError, OverRangeError, TraceError
+from hil.meter.spool import let_go
 from hil.meter.types import Float, Gap, Trace
 from hil.units import format_si
 
@@ -64,6 +65,7 @@ def checked(trace: Trace) -> Trace:
                 index = start + int(np.flatnonzero(steps <= 0)[0])
                 raise TraceError(f"{where}: the time of sample {index} is not after the one before")
             last = float(trace.t_s[part][-1])
+        let_go(trace.current_a, trace.voltage_v, trace.t_s)
     return trace
 
 
@@ -261,6 +263,7 @@ class Integrator:
         for start in range(first, max(stop - 1, first + 1), CHUNK):
             end = min(start + CHUNK + 1, stop)
             yield self.times.between(start, end), self.power(start, end)
+            let_go(self.times.trace.current_a, self.times.trace.voltage_v, self.times.trace.t_s)
 
     def power_at(self, t_s: float) -> float:
         """Power at a time between samples: on the straight line between both neighbours."""
@@ -343,6 +346,7 @@ def envelope(trace: Trace, columns: int, start_s: float | None = None, end_s: fl
         high[found] = np.maximum(high[found], np.maximum.reduceat(power_w, runs))
         total[found] += np.add.reduceat(power_w, runs)
         count[found] += np.diff(runs, append=len(column))
+        let_go(trace.current_a, trace.voltage_v, trace.t_s)
     seen = count > 0
     centres = start_s + (np.arange(columns) + 0.5) * (end_s - start_s) / columns
     return Envelope(centres[seen], low[seen], total[seen] / count[seen], high[seen])

@@ -29,8 +29,7 @@ class MeterInfo:
 
 @dataclass(frozen=True, slots=True)
 class MeterCaps:
-    """What the instrument can do.  ``host_timestamped``: its samples carry the host's clock only.
-    ``numbered``: lost samples can be told."""
+    """What the instrument can do."""
 
     rate_min_hz: float
     rate_max_hz: float
@@ -38,9 +37,6 @@ class MeterCaps:
     supplies_dut: bool
     digital_inputs: int = 0
     hw_trigger: bool = False
-    host_timestamped: bool = False
-    accumulates: bool = False
-    numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from hil.report.markup import Html, escape, join, json_for_script, table, tag
 from hil.report.overview import best_section, fidelity_legend, header_lines, matrix
 from hil.report.paper import Statement
 from hil.report.plots import plot_data
+from hil.report.power import power_section
 from hil.report.rows import Arrangement, arrange
 from hil.report.sections import platform_section
 
@@ -70,7 +71,7 @@ def render(
         legend=fidelity_legend(runs),
         best=best_section(arrangement),
         matrix=matrix(arrangement),
-        paper=join((_paper(statements), analysis_section(arrangement, analyses))),
+        paper=join((power_section(runs), _paper(statements), analysis_section(arrangement, analyses))),
         platforms=_sections(arrangement, platforms),
     )
 

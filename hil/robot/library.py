@@ -10,12 +10,13 @@ from hil import __version__
 from hil.robot.attaching import Attaching
 from hil.robot.boards import Boards
 from hil.robot.checking import Checking
+from hil.robot.power import Power
 from hil.robot.running import Running
 from hil.robot.state import State
 
 
 @library(scope="SUITE", version=__version__, auto_keywords=False)
-class HilLibrary(Running, Checking, Boards, Attaching):
+class HilLibrary(Running, Checking, Boards, Power, Attaching):
     """Benchmarks of quantized networks on microcontroller NPUs: real, emulated, or predicted.
 
     A suite chooses a platform, a backend and a network, runs the benchmark, and judges the run:

@@ -85,18 +85,24 @@ class Running:
 
     @keyword("Run Benchmark")
     def run_benchmark(
-        self, network: str | None = None, repeat: int = 1, windows: int = 1, data_set: str | None = None
+        self,
+        network: str | None = None,
+        repeat: int = 1,
+        windows: int = 1,
+        data_set: str | None = None,
+        warmups: int | None = None,
     ) -> Run:
         """Run the chosen network on the chosen platform and backend. Returns the run; later keywords read it.
 
-        ``repeat`` inferences make a window, ``windows`` are measured; ``data_set`` is ``digits`` or a ``.npz`` file.
+        ``repeat`` inferences make a window, ``windows`` are measured, each after ``warmups`` (ten on a real board,
+        none on an emulated one); ``data_set`` is ``digits`` or a ``.npz`` file.
 
         | ${run}= | Run Benchmark | zoo:kws |
         | Run Benchmark | repeat=100 | windows=5 |
         """
         if network is not None:
             self.load_network(network)
-        self.state.board_options(windows=windows, data_set=data_set)
+        self.state.board_options(windows=windows, data_set=data_set, warmups=warmups)
         self.state.repeat(repeat)
         return self.state.measure()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -48,6 +48,7 @@ class State:
     run: Run | None = None
     emulated: list[Emulated] = field(default_factory=list)
     wire: Wire | None = None
+    kept: ExitStack = field(default_factory=ExitStack)
 
     def choose(self, platform: str, operating_point: str | None, overrides: dict[str, str]) -> Target:
         self.target = make_target(load_platform(platform, self.platform_path), operating_point, overrides)
@@ -100,9 +101,15 @@ class State:
             self.wire.close()
             self.wire = None
 
+    def keep(self, resource: AbstractContextManager[object]) -> None:
+        """Enter a context that is left with ``close``."""
+        self.kept.enter_context(resource)
+
     def close(self) -> None:
-        """Close the wire and stop every board."""
+        """Close the wire, stop every board and every instrument; no meter watches any more."""
         self.hang_up()
+        self.kept.close()
+        self.board_options(meter=None, site=None, meter_rate_hz=None)
         while self.emulated:
             self.emulated.pop().close()
 

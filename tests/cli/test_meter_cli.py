@@ -56,7 +56,7 @@ def test_phases_in_board_time_are_aligned_by_the_line(
 
 def test_another_scope_is_refused(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["energy", str(trace), "--voltage", "3V", "--site", "whole board", "--scope", "rail VCOREA"]
-    assert main(arguments) == 4
+    assert main(arguments) == 2
     assert "the trace was taken at 'whole board'" in capsys.readouterr().err
 
 
@@ -74,7 +74,7 @@ def test_a_wrong_phase_file_is_one_line(
 ) -> None:
     phases = tmp_path / "phases.csv"
     phases.write_text(text)
-    assert main(["energy", str(trace), "--voltage", "3V", "--phases", str(phases)]) == 4
+    assert main(["energy", str(trace), "--voltage", "3V", "--phases", str(phases)]) == 2
     assert words in capsys.readouterr().err
 
 
@@ -108,3 +108,27 @@ def test_the_known_meters_are_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert {"ppk2", "joulescope", "otii", "lpm01a"} <= set(json.loads(capsys.readouterr().out)["known"])
     assert main(["meters"]) == 0
     assert "Nordic Power Profiler Kit II" in capsys.readouterr().out
+
+
+def test_a_meter_supplies_the_board_and_switches_it_off(capsys: pytest.CaptureFixture[str]) -> None:
+    """Opcodes of the PPK2: 0x0D millivolts, 0x11 mode 2 (source), 0x0C on or off."""
+    with ppk2.Simulator(Timeline((0.0,), (1e-3,), 3.3)) as instrument:
+        meter = ["--meter", f"ppk2:{instrument.port}"]
+        assert main(["meter", "supply", "1.8V", *meter]) == 0
+        assert "supplied with 1.80 V" in capsys.readouterr().out
+        assert instrument.eventually(lambda: len(instrument.supply_changes) >= 3)
+        assert instrument.supply_changes == [(0x0D, 1800), (0x11, 2), (0x0C, 1)]
+        assert main(["meter", "supply", "off", *meter, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["voltage_v"] is None
+        assert instrument.eventually(lambda: instrument.supply_changes[-1] == (0x0C, 0))
+
+
+@pytest.mark.parametrize(
+    ("voltage", "words"),
+    [("9V", "voltage 9 V asked for, 0.8 to 5 V possible"), ("-1V", "above 0 V"), ("on", "'on'"), ("3A", "V")],
+)
+def test_a_supply_that_cannot_be_is_refused(voltage: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with ppk2.Simulator(Timeline((0.0,), (1e-3,), 3.3)) as instrument:
+        assert main(["meter", "supply", "--meter", f"ppk2:{instrument.port}", "--", voltage]) == 2
+        assert words in capsys.readouterr().err
+        assert instrument.supply_changes == []

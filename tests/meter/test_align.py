@@ -20,11 +20,13 @@ from hil.meter.align import (
     check_length,
     digital_edges,
     fit,
+    lap_lines,
     same_clock,
+    uart_evidence,
 )
 from hil.meter.errors import AlignmentError, ExtraEdgeError, MissingEdgeError, StretchError, WindowError
 from hil.meter.simulated import Faults, Scene, SimulatedMeter
-from hil.meter.types import Trace
+from hil.meter.types import Line, Trace
 
 EDGES = (0.0, 0.1, 0.13, 0.2, 0.27, 0.4, 0.47, 0.7)
 
@@ -220,6 +222,185 @@ def test_uart_lines_with_a_constant_delay() -> None:
     assert found.method == "uart"
     assert found.to_meter(2.0) == pytest.approx(3.0 + 1.00005 * 2.0, abs=3 * found.border_s)
     assert found.border_s < 100e-6
+
+
+# --- UART lines -----------------------------------------------------------------------------------------------------
+
+
+def heard(*lines: tuple[float, str]) -> Trace:
+    return Trace("a", np.zeros(9), 1.0, dt_s=1.0, lines=tuple(Line(t_s, text) for t_s, text in lines))
+
+
+def printed(
+    laps_us: Sequence[int], clock: Clock, *, share: float, buffered: bool, baud: int = 115_200, step_s: float = 0.0
+) -> Trace:
+    """A board that prints two lines and its laps; the meter stamps each line at ``share`` of its duration.
+
+    Without a buffer the board reads its clock when the last line is out; with one it reads it before they are.
+    """
+    free_s, lines = -1e9, []
+    for us in laps_us:
+        read_s = clock(us / 1e6)
+        before = ("m-warmup-done", "m-infer-start-100") if us == laps_us[0] else ()
+        wait_s = sum(len(text) + 2 for text in before) * 10 / baud
+        free_s = max(free_s, read_s - (0.0 if buffered else wait_s))
+        for text in (*before, f"m-lap-us-{us}"):
+            start_s, free_s = free_s, free_s + (len(text) + 2) * 10 / baud
+            stamp_s = start_s + share * (free_s - start_s)
+            lines.append((round(stamp_s / step_s) * step_s if step_s else stamp_s, text))
+    return heard(*lines)
+
+
+class Clock:
+    """Meter time of a board's time."""
+
+    def __init__(self, offset_s: float, ppm: float) -> None:
+        self.offset_s, self.ratio = offset_s, 1 + ppm * 1e-6
+
+    def __call__(self, board_s: float) -> float:
+        return self.offset_s + self.ratio * board_s
+
+
+def test_laps_are_whole_lines() -> None:
+    trace = heard(
+        (1.0, "m-lap-us-1500000\r\n"),
+        (2.0, " m-lap-us-2 "),
+        (3.0, "m-lap-us-"),
+        (4.0, "xm-lap-us-4"),
+        (5.0, "m-lap-us-5?7"),
+        (6.0, "m-laps-[1,2]"),
+        (7.0, "m-lap-us-\u0664"),
+        (8.0, f"m-lap-us-{2**64}"),
+        (9.0, "m-lap-us-" + "9" * 21),
+    )
+    assert lap_lines(trace) == ((1.5, 1.0), (2e-6, 2.0), (2**64 / 1e6, 8.0))
+    assert lap_lines(heard()) == ()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("step_s", [0.0, 1e-3])
+@pytest.mark.parametrize("baud", [115_200, 9_600])
+def test_heard_laps_hold_the_truth_wherever_the_stamps_are(
+    share: float, buffered: bool, step_s: float, baud: int
+) -> None:
+    clock, laps_us = Clock(offset_s=-17.25, ppm=120.0), (98_765_432, 108_900_001)
+    evidence = uart_evidence(
+        printed(laps_us, clock, share=share, buffered=buffered, baud=baud, step_s=step_s), baud, laps_us
+    )
+    assert evidence is not None
+    found = align(heard(), evidence, ("uart",))
+    assert found.edges == 2
+    # 20 characters of ten bits, or 19: half of it is the delay, and unknown.
+    line_s = 19.5 * 10 / baud
+    assert evidence.uart_delay_s == pytest.approx(line_s / 2)
+    assert found.common_s >= line_s / 2
+    half_s = (laps_us[1] - laps_us[0]) / 2e6
+    border_s = 1.645 * np.hypot(found.border_s, found.skew_sd_ppm * 1e-6 * half_s)
+    for us in laps_us:
+        assert abs(found.to_meter(us / 1e6) - clock(us / 1e6)) < border_s
+    assert abs(found.skew_ppm - 120) < 1.645 * found.skew_sd_ppm
+
+
+def test_what_delays_a_stamp_by_hand() -> None:
+    """At 9600 baud a character takes 10 / 9600 s.  Stamps at the first start bit, a board with a buffer."""
+    char_s = 10 / 9600
+    laps_us = (1_000_000, 20_000_000)
+    text = [f"m-lap-us-{us}" for us in laps_us]  # 16 and 17 characters, 18 and 19 with the line end
+    queued = 1.0 + 9 * char_s  # behind "m-ready"
+    evidence = uart_evidence(heard((1.0, "m-ready"), (queued, text[0]), (20.0, text[1])), 9600, laps_us)
+    assert evidence is not None
+    assert [board for board, _ in evidence.uart] == [1.0, 20.0]
+    assert evidence.uart_delay_s == evidence.uart_common_sd_s == pytest.approx(18.5 * char_s / 2)
+    # Half of the nine characters that it may have waited, and half of the half character by which it is shorter.
+    assert evidence.uart[0][1] == pytest.approx(queued - 4.5 * char_s + 0.25 * char_s)
+    assert evidence.uart[1][1] == pytest.approx(20.0 - 0.25 * char_s)
+    assert evidence.uart_sd_s == pytest.approx(char_s * np.sqrt(4.5**2 + 0.5**2 + 1 / 12))
+    # With a pause before it the lap waited for nothing.
+    alone = uart_evidence(heard((0.9, "m-ready"), (1.00001, text[0]), (20.0, text[1])), 9600, laps_us)
+    assert alone is not None
+    assert alone.uart_sd_s == pytest.approx(np.hypot(char_s * np.sqrt(0.5**2 + 1 / 12), 1e-5 / 12**0.5))
+
+
+def test_laps_of_others_are_left_out_and_the_last_of_repeated_ones_count() -> None:
+    laps_us = (5_000_000, 6_000_000)
+    trace = heard(
+        (1.0, "m-lap-us-1000000"),  # a handshake
+        (2.0, "m-lap-us-6000000"),
+        (3.0, "m-lap-us-5000000"),
+        (4.0, "m-lap-us-6000000"),
+        (7.000007, "m-lap-us-5000000"),
+        (8.000007, "m-lap-us-6000000"),
+        (9.0, "m-lap-us-9000000"),
+        (9.5, "m-lap-us-5000000"),  # a timestamp that says the same
+    )
+    evidence = uart_evidence(trace, 115_200, laps_us)
+    assert evidence is not None
+    assert [stamp for _, stamp in evidence.uart] == pytest.approx([7.000007, 8.000007])
+
+
+def test_no_line_is_no_evidence_and_a_missing_lap_is_an_error() -> None:
+    laps_us = (5_000_000, 6_000_000)
+    assert uart_evidence(heard(), 115_200, laps_us) is None
+    assert uart_evidence(heard((1.0, "m-ready")), 115_200, ()) is None
+    with pytest.raises(
+        MissingEdgeError, match="m-lap-us-6000000 is not among the 2 lines .*, 1 of them laps"
+    ) as caught:
+        uart_evidence(heard((5.0, "m-lap-us-5000000"), (6.0, "m-lap-us-6000?00")), 115_200, laps_us)
+    assert "baud rate" in str(caught.value.hint)
+    with pytest.raises(MissingEdgeError, match="m-lap-us-5000000 is not among"):  # in the wrong order
+        uart_evidence(heard((5.0, "m-lap-us-6000000"), (6.0, "m-lap-us-5000000")), 115_200, laps_us)
+    with pytest.raises(MissingEdgeError, match="the 1 lines that the meter heard; the last was '\\\\x80'"):
+        uart_evidence(heard((5.0, "\x80")), 115_200, laps_us)
+    with pytest.raises(AlignmentError, match="0 baud"):
+        uart_evidence(heard((5.0, "m-lap-us-5000000")), 0, laps_us)
+    stretched = uart_evidence(heard((5.0, "m-lap-us-5000000"), (6.4, "m-lap-us-6000000")), 115_200, laps_us)
+    assert stretched is not None
+    with pytest.raises(StretchError, match="meter's clock runs 1.400"):
+        align(heard(), stretched)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    lines=st.lists(
+        st.tuples(st.floats(-1e6, 1e6), st.text(max_size=30) | st.integers(0, 9).map(lambda n: f"m-lap-us-{n}")),
+        max_size=12,
+    ).map(sorted),
+    laps=st.lists(st.integers(0, 9), max_size=4, unique=True).map(sorted),
+)
+def test_any_lines_give_evidence_or_an_alignment_error(lines: list[tuple[float, str]], laps: list[int]) -> None:
+    trace = heard(*lines)
+    try:
+        evidence = uart_evidence(trace, 115_200, laps)
+        if evidence is not None:
+            assert [board for board, _ in evidence.uart] == [us / 1e6 for us in laps]
+            align(trace, evidence)
+    except AlignmentError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def test_the_common_delay_is_in_the_borders() -> None:
+    pairs = [(0.0, 3.0), (10.0, 13.0)]
+    sharp = align(heard(), Evidence(uart=pairs, uart_sd_s=1e-6))
+    unsure = align(heard(), Evidence(uart=pairs, uart_sd_s=1e-6, uart_common_sd_s=2e-3))
+    assert (unsure.offset_s, unsure.skew) == (sharp.offset_s, sharp.skew)
+    assert unsure.common_s == pytest.approx(2e-3, rel=1e-3)
+    assert unsure.border_s > 100 * sharp.border_s
+    assert unsure.skew_sd_ppm == sharp.skew_sd_ppm  # what is common to both is not in their distance
+    one = align(heard(), Evidence(uart=pairs[:1], uart_sd_s=1e-6, uart_common_sd_s=2e-3))
+    assert one.border_s == pytest.approx(2e-3, rel=1e-3)
+
+
+# --- the others -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trigger_s", [0.3, 1e5 / 3, -1e5 / 3])
+@pytest.mark.parametrize("t0_s", [0.0, 7.0, 1e4 / 7])
+def test_a_window_from_the_trigger_on_begins_in_the_trace(trigger_s: float, t0_s: float) -> None:
+    """However the sums round."""
+    trace = Trace("a", np.zeros(9), 1.0, dt_s=1e-3, t0_s=t0_s)
+    found = align(trace, Evidence(trigger_s=trigger_s))
+    assert 0 <= found.to_meter(trigger_s) - t0_s < 1e-10
 
 
 @pytest.mark.parametrize("noise_a", [0.0, 0.5e-3])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from hil.errors import MeterError
 from hil.meter.drivers.ina2xx import ChipName, Ina2xx, crc8, decode
-from hil.meter.drivers.raw import Header
-from hil.meter.drivers.replay import decode_recording
-from hil.meter.errors import MeterProtocolError, MeterRefused, NotSupported, SettingError
+from hil.meter.drivers.raw import Header, RawWriter
+from hil.meter.drivers.replay import Replay, decode_recording
+from hil.meter.errors import MeterProtocolError, MeterRefused, NotSupported, SettingError, TraceError
 from hil.meter.sim.ina2xx import Simulator, sample_lines, with_crc
 from hil.meter.sim.instrument import Faults, Timeline
 from hil.meter.types import Gap, MeterInfo, Trace
@@ -113,6 +113,30 @@ def test_the_time_wraps_after_71_minutes() -> None:
     trace = decoded(data)
     assert trace.t_s is not None
     assert np.diff(trace.t_s) == pytest.approx([1e-3] * 3)
+
+
+def test_a_recording_of_one_sample_is_no_trace_and_of_two_takes_the_site_that_replay_says(tmp_path: Path) -> None:
+    for samples in (0, 1, 2):
+        writer = RawWriter(Header("ina2xx", "P", "", 1000.0, MeterInfo("INA228"), SETTINGS), tmp_path / str(samples))
+        writer.write(lines(samples))
+        writer.close()
+        meter = Replay(str(writer.path), site="rail VDD")
+        meter.open()
+        meter.start()
+        if samples < 2:
+            with pytest.raises(MeterProtocolError, match=f"{('no', 'one')[samples]} sample in {36 * samples} bytes"):
+                meter.stop()
+        else:
+            trace = meter.stop()
+            assert (trace.current_a.size, trace.site) == (2, "rail VDD")
+
+
+def test_times_that_stand_still_are_no_trace(tmp_path: Path) -> None:
+    writer = RawWriter(Header("ina2xx", "P", "board", 1000.0, MeterInfo("INA228"), SETTINGS), tmp_path)
+    writer.write(lines(3) + lines(1, 2))
+    writer.close()
+    with pytest.raises(TraceError, match="the time of sample 3"):
+        decode_recording(writer.path)
 
 
 @pytest.mark.parametrize("wrong", [{"chip": "ina219"}, {"range": 2}, {"shunt_ohm": 0.0}, {"shunt_ohm": "x"}])

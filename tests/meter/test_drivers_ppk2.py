@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hil.errors import MeterError
@@ -20,9 +20,9 @@ from hil.meter.drivers.ppk2 import (
     Converter,
     Metadata,
     Ppk2,
+    Split,
     decode,
     parse_metadata,
-    split_words,
 )
 from hil.meter.drivers.raw import Bytes, Header
 from hil.meter.drivers.replay import decode_recording
@@ -140,6 +140,7 @@ def test_a_lost_byte_costs_three_words_not_the_rest(at: int, seed: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(100, 1500), st.binary(min_size=1, max_size=60), st.integers(0, 2**31))
+@example(313, b"\xc04\0\0", 0)
 def test_garbage_in_the_stream_is_passed_over(at: int, garbage: bytes, seed: int) -> None:
     amps, _, data = stream(500, seed=seed)
     trace = decode(HEADER, np.concatenate([data[:at], as_bytes(garbage), data[at:]]))
@@ -147,7 +148,8 @@ def test_garbage_in_the_stream_is_passed_over(at: int, garbage: bytes, seed: int
     # Inserted bytes look like lost words that came in pieces, and one in 64 whole words of garbage counts on by chance.
     assert abs(total(trace) - amps.size) <= 64
     assert len(trace.gaps) <= 2
-    assert np.count_nonzero(np.abs(trace.current_a / 2e-3 - 1) > 0.4) <= 2
+    # Such a word may say another range: the three samples that settle behind it are wrong too.
+    assert np.count_nonzero(np.abs(trace.current_a / 2e-3 - 1) > 0.4) <= 2 * (1 + 3)
 
 
 def test_unreadable_words_count_with_the_right_multiple_of_64() -> None:
@@ -173,8 +175,8 @@ def test_noise_is_searched_in_linear_time() -> None:
     # A fault every 16 words, 25 000 of them: the search must not look at the whole rest each time.
     _, _, data = stream(400_000)
     words = data.view("<u4").reshape(-1, 16)[:, :15].copy()
-    split = split_words(words.reshape(-1).view(np.uint8))
-    assert (split.words.size, len(split.gaps)) == (375_000, 24_999)
+    split = Split(words.reshape(-1).view(np.uint8))
+    assert (sum(block.size for block in split), len(split.gaps)) == (375_000, 24_999)
 
 
 def settled_one_by_one(ranges: np.ndarray, current: Float) -> list[float]:

@@ -19,6 +19,8 @@ from hil.meter.drivers.replay import decode_recording
 from hil.meter.errors import MeterProtocolError, MeterRefused, MeterTimeout, NotSupported, SettingError
 from hil.meter.sim.instrument import Faults, Timeline
 from hil.meter.sim.powershield import Simulator, encode_ascii, encode_binary
+from hil.meter.store import load_trace, save_trace
+from hil.meter.trace import SampleTimes
 from hil.meter.types import Gap, MeterInfo, Trace
 
 CLASSES: dict[str, type[PowerShield]] = {"lpm01a": lpm01a.Lpm01a, "stlink_v3pwr": stlink_v3pwr.StlinkV3Pwr}
@@ -122,6 +124,40 @@ def test_a_stretch_that_does_not_add_up_is_left_out_and_counted(kind: str, lost:
     assert trace.gaps == (Gap(100, 100),)
     assert trace.current_a == pytest.approx(np.full(300, 1e-3), rel=2e-3)
     assert "100 to 200 ms do not hold their samples" in trace.notes[0]
+
+
+def recorded_stretches(*stretches: tuple[int, int, bytes]) -> Trace:
+    """Each begins with a time in ms; of its 100 samples so many are there."""
+    part = encode_binary(np.full(100, 1e-3))
+    return decode(b"".join(stamp(at) + part[: 2 * samples] + rest for at, samples, rest in stretches))
+
+
+def test_stretches_left_out_at_the_start_in_a_row_and_at_the_end_are_a_trace_that_can_be_kept(tmp_path: Path) -> None:
+    trace = recorded_stretches(
+        (0, 40, b""), (100, 100, b""), (200, 30, b""), (300, 0, b"\x01"), (400, 100, b""), (500, 20, b""), (600, 0, b"")
+    )
+    # From 0 to 0.1 s nothing: the trace begins later.  From 0.2 to 0.4 s one gap.  From 0.5 s on it is over.
+    assert trace.gaps == (Gap(100, 200),)
+    assert (trace.t0_s, SampleTimes(trace).first_s) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert SampleTimes(trace).last_s == pytest.approx(0.499)
+    assert len(trace.notes) == 4
+    again = load_trace(save_trace(trace, tmp_path / "a.trace"))
+    assert again.gaps == trace.gaps
+
+
+def test_a_time_that_goes_back_leaves_a_gap_of_what_came() -> None:
+    trace = recorded_stretches((1000, 100, b""), (1100, 70, b""), (900, 100, b""), (1000, 5, b""))
+    assert trace.gaps == (Gap(100, 70),)
+    assert trace.current_a.size == 205
+    assert "1100 to 900 ms do not hold their samples" in trace.notes[0]
+
+
+def test_what_cannot_be_read_behind_the_last_time_is_left_out() -> None:
+    """A byte too few shifts all behind it, so nothing of it counts; 0xFFFF is no sample."""
+    for tail in (b"\x40" * 41, encode_binary(np.full(600_000, 1e-3)) + b"\xff\xff"):
+        trace = recorded_stretches((0, 100, b""), (100, 0, tail))
+        assert trace.current_a.size == 100
+        assert trace.notes == ("the bytes after the last time cannot be read: left out",)
 
 
 def test_messages() -> None:

@@ -167,6 +167,9 @@ def test_a_regulator_is_explicit_and_uncertain() -> None:
     assert found.parts_j["regulator"] == pytest.approx(0.03 * 0.01)
     with pytest.raises(ScopeError, match="a regulator at"):
         check_scope("whole board", "chip", regulator)
+    for wrong in (0.0, -0.5, 85.0, float("nan")):
+        with pytest.raises(TraceError, match="efficiency of"):
+            replace(regulator, efficiency=wrong)
 
 
 # --- refused --------------------------------------------------------------------------------------------------------

@@ -90,6 +90,15 @@ def test_declared_columns_as_arguments_with_a_rate_and_power() -> None:
     assert total_j(trace) == pytest.approx(JOULESCOPE_J)
 
 
+def test_a_file_that_cannot_show_losses_says_so() -> None:
+    """Counted samples have no times that a loss would show in; times do, and so do marked samples."""
+    for name, rate in (("monsoon.csv", "5000"), ("sigrok.csv", "1000")):
+        (note,) = import_trace(FIXTURES / name).notes
+        assert note == f"samples counted at {rate} Hz: those that were lost before do not show"
+    for name in ("ppk2.csv", "joulescope-nan.csv", "powertool.csv"):
+        assert import_trace(FIXTURES / name, voltage_v=3.0).notes == ()
+
+
 def test_a_trace_folder_is_a_format_too(tmp_path: Path) -> None:
     path = save_trace(import_trace(FIXTURES / "otii.csv", site="chip"), tmp_path / "a.trace")
     again = import_trace(path)
@@ -193,7 +202,7 @@ def test_jls_keeps_lost_samples_as_gaps(tmp_path: Path) -> None:
     write_jls(tmp_path / "a.jls")
     trace = import_trace(tmp_path / "a.jls", site="rail VDD")
     assert len(trace.current_a) == 990
-    assert trace.gaps == (Gap(500, 10),)
+    assert (trace.gaps, trace.notes) == ((Gap(500, 10),), ())
     assert trace.info.model == "JS220"
     assert trace.info.serial == "000123"
     assert trace.digital is not None

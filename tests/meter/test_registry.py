@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from hil.meter.drivers.ppk2 import Ppk2
 from hil.meter.drivers.raw import Header, RawWriter, blocks, pack_block, read_raw
 from hil.meter.drivers.replay import DECODERS, Replay, decode_recording, decoder_of
 from hil.meter.errors import FormatError, MeterProtocolError, NotSupported, SettingError
-from hil.meter.registry import METERS, Found, list_meters, open_meter
+from hil.meter.registry import METERS, Found, list_meters, open_meter, with_setting
+from hil.meter.sim.ina2xx import Simulator as BridgeSimulator
 from hil.meter.sim.instrument import Faults, Timeline
 from hil.meter.sim.ppk2 import Simulator
 from hil.meter.types import MeterInfo, PowerMeter
@@ -49,7 +51,7 @@ def test_specs() -> None:
     assert url.port == "socket://127.0.0.1:5000"
     bridge = open_meter("ina226:/dev/ttyUSB0")
     assert isinstance(bridge, Ina2xx)
-    assert bridge.caps.accumulates is False
+    assert bridge.caps.rate_max_hz == pytest.approx(1 / 280e-6)  # the INA226's, not the INA228's
     assert isinstance(open_meter("replay:x.bin"), Replay)
     open_meter("simulated?seed=3", site="board")
 
@@ -94,6 +96,50 @@ def test_the_port_is_found_where_one_instrument_is_attached(monkeypatch: pytest.
     attach(monkeypatch)
     with pytest.raises(SettingError, match="none is attached"):
         open_meter("stlink_v3pwr")
+
+
+def test_an_instrument_without_a_serial_number_has_that_of_its_usb_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its port, and by a name of it that survives replugging; what was recorded keeps it."""
+    with Simulator(Timeline((0.0,), (3e-3,)), samples=2000, speed=None) as sim:
+        attach(monkeypatch, OTHER, replace(PPK2, device=sim.port))
+        link = tmp_path / "usb-Nordic_PPK2"
+        link.symlink_to(sim.port)
+        for address in (sim.port, str(link)):
+            meter = open_meter(f"ppk2:{address}?voltage_v=3.3", raw_folder=tmp_path)
+            meter.open()
+            assert meter.info.serial == "C0FFEE"
+            meter.configure(1000)
+            meter.start()
+            assert sim.sent.wait(20)
+            trace = meter.stop()
+            meter.close()
+            assert trace.raw is not None
+            assert decode_recording(Path(trace.raw)).info.serial == "C0FFEE"
+        attach(monkeypatch, OTHER)
+        stranger = open_meter(f"ppk2:{sim.port}?voltage_v=3.3")
+        stranger.open()
+        assert stranger.info.serial == ""
+        stranger.close()
+
+
+def test_what_an_instrument_tells_itself_counts_more_than_usb(monkeypatch: pytest.MonkeyPatch) -> None:
+    with BridgeSimulator(Timeline((0.0,), (3e-3,))) as bridge:
+        attach(monkeypatch, PortInfo(bridge.port, 0x0403, 0x6001, "CABLE"))
+        meter = open_meter(f"ina228:{bridge.port}")
+        meter.open()
+        assert meter.info.serial == "B0001"
+        meter.close()
+
+
+def test_a_setting_more_in_a_spec() -> None:
+    assert with_setting("ppk2", "voltage_v", "3.3") == "ppk2?voltage_v=3.3"
+    assert with_setting("ppk2:P?mode=ampere", "voltage_v", "3.3") == "ppk2:P?mode=ampere&voltage_v=3.3"
+    assert with_setting("ppk2?voltage_v=3.30", "voltage_v", "3.3") == "ppk2?voltage_v=3.30"
+    assert with_setting("ina228:P", "voltage_v", "3.3") == "ina228:P"  # it measures it
+    with pytest.raises(SettingError, match="voltage_v is to be 3.3 too"):
+        with_setting("ppk2?voltage_v=1.8", "voltage_v", "3.3")
 
 
 def test_what_is_attached(tmp_path: Path) -> None:

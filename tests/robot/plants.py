@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import hil.emulator.board
 from hil.emulator.python_board import PythonBoard
+from hil.meter.sim.instrument import Timeline
 
 SLOWER = 1.15
 
@@ -45,3 +47,26 @@ class WrongPhaseOrder(_Plant):
     class board(PythonBoard):
         def phases(self) -> Any:
             return super().phases()[::-1]
+
+
+class ShiftedBorders(_Plant):
+    """A board whose loading of weights seems to begin half its length later than it does."""
+
+    class board(PythonBoard):
+        def borders(self) -> Any:
+            return [
+                dataclasses.replace(border, start_ns=(border.start_ns + border.end_ns) // 2)
+                if border.name == "weight_load"
+                else border
+                for border in super().borders()
+            ]
+
+
+class WrongGain:
+    """An instrument that sees 30 % more current than flows."""
+
+    ROBOT_LISTENER_API_VERSION = 3
+
+    def __init__(self) -> None:
+        sound = Timeline.current_a
+        Timeline.current_a = lambda self, t_s: 1.3 * sound(self, t_s)  # type: ignore[method-assign]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,8 @@ import numpy.typing as npt
 from hil.errors import MeterError
 from hil.meter.drivers.raw import Bytes, Header, RawWriter, read_raw
 from hil.meter.errors import MeterProtocolError, MeterRefused, NotSupported, SettingError
-from hil.meter.types import MeterCaps, MeterInfo, Trace, Trigger
+from hil.meter.trace import checked
+from hil.meter.types import Gap, MeterCaps, MeterInfo, Trace, Trigger
 
 Decoder = Callable[[Header, Bytes], Trace]
 
@@ -24,6 +25,7 @@ class Driver(ABC):
 
     driver: ClassVar[str]
     caps: MeterCaps
+    usb_serial = ""  # of its port: its serial number where it does not tell one itself
 
     def __init__(self, address: str, *, site: str = "", raw_folder: Path | None = None) -> None:
         self.port = address
@@ -71,7 +73,8 @@ class Driver(ABC):
         if self._is_open:
             return
         try:
-            self.info = self._connect(keep_power)
+            info = self._connect(keep_power)
+            self.info = info if info.serial else replace(info, serial=self.usb_serial)
             self._is_open = True
         finally:
             if not self._is_open:
@@ -149,9 +152,21 @@ def decode_file(path: Path, decoder: Decoder) -> Trace:
     """The trace in a raw recording.  Raises MeterError."""
     header, data = read_raw(path)
     trace = decoder(header, data)
-    if trace.current_a.size == 0:
-        raise MeterProtocolError(f"{path}: no sample in {data.size} bytes", hint="was it triggered?")
-    return replace(trace, raw=str(path))
+    if trace.current_a.size < 2:
+        count = "one sample" if trace.current_a.size else "no sample"
+        raise MeterProtocolError(f"{path}: {count} in {data.size} bytes", hint="was it triggered?")
+    return checked(replace(trace, raw=str(path)))
+
+
+def between_samples(gaps: Iterable[Gap], samples: int) -> tuple[int, tuple[Gap, ...]]:
+    """How many samples are missing before the first one, and the gaps behind it, one per place.
+
+    What is missing behind the last sample is outside the trace.
+    """
+    missing: dict[int, int] = {}
+    for gap in gaps:
+        missing[gap.index] = missing.get(gap.index, 0) + gap.missing
+    return missing.get(0, 0), tuple(Gap(at, missing[at]) for at in sorted(missing) if 0 < at < samples)
 
 
 def runs(mask: npt.NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hil.meter.drivers.base import runs
-from hil.meter.drivers.raw import Bytes, Header
+from hil.meter.drivers.raw import Bytes, Header, line_blocks
 from hil.meter.drivers.stream import SerialMeter
 from hil.meter.errors import FormatError, MeterProtocolError, MeterRefused, NotSupported, SettingError
+from hil.meter.spool import Spool, let_go
 from hil.meter.types import Float, Gap, MeterCaps, MeterInfo, Trace, Trigger
 
 PROTOCOL = 1
@@ -37,7 +38,6 @@ _FIELDS = {letter: slice(SAMPLE.index(letter), SAMPLE.rindex(letter) + 1) for le
 _SEPARATORS = [place for place, letter in enumerate(SAMPLE) if letter == " "]
 _NUMBERS = 1 << 16
 _CROSS_CHECK = 0.01  # by how much the accumulator and the samples may differ
-_BLOCK_LINES = 1 << 16
 _LINES_MAX = 1000
 
 ChipName = Literal["ina226", "ina228"]
@@ -123,55 +123,93 @@ def decode(header: Header, data: Bytes) -> Trace:
     chip, shunt_ohm, place = CHIPS[name], float(header.setting("shunt_ohm")), header.setting("range", int)
     if not 0 <= place < len(chip.shunt_v) or not shunt_ohm > 0:
         raise FormatError(f"{name} with range {place} and a shunt of {shunt_ohm} ohms")
-    ends = np.flatnonzero(data == ord("\n"))
-    starts = np.concatenate(([0], ends[:-1] + 1)) if ends.size else ends
-    returns = (ends > starts) & (data[ends - 1] == ord("\r")) if ends.size else ends.astype(bool)
-    lengths = ends - starts - returns
-    is_sample = (lengths == len(SAMPLE)) & (data[starts] == ord("S"))
-    sample_starts = starts[is_sample]
-    blocks = [
-        _samples(data[sample_starts[at : at + _BLOCK_LINES, None] + np.arange(len(SAMPLE))])
-        for at in range(0, sample_starts.size, _BLOCK_LINES)
-    ] or [_samples(np.empty((0, len(SAMPLE)), np.uint8))]
-    number, time_us, shunt, bus, inputs = (
-        np.concatenate([getattr(block, field) for block in blocks])
-        for field in ("number", "time_us", "shunt", "bus", "inputs")
-    )
-    others = [
-        data[start : start + size].tobytes()
-        for start, size in zip(starts[~is_sample], lengths[~is_sample], strict=True)
-    ]
-    bad = sum(block.bad_lines for block in blocks)
-    energies, unknown = _other_lines(others)
-    current = shunt * chip.shunt_v[place] / shunt_ohm
-    voltage = bus * chip.bus_v
-    steps_us = np.diff(time_us) % (1 << 32)
-    time_s = np.concatenate((time_us[:1], time_us[:1] + np.cumsum(steps_us))) * 1e-6
-    clipped = runs(np.abs(shunt) >= chip.shunt_max)
-    notes = [f"{bad + unknown} lines could not be read"] if bad + unknown else []
-    if chip.accumulates and len(energies) >= 2 and time_s.size >= 2:
-        notes += _cross_check(header, energies, current * voltage, time_s)
+    assembly = _Assembly(header.rate_hz)
+    clipped: list[tuple[int, int]] = []
+    with Spool(beside=data) as spool:
+        for start, end in line_blocks(data):
+            samples, others = _lines(data[start:end])
+            assembly.others(others)
+            current, voltage = samples.shunt * chip.shunt_v[place] / shunt_ohm, samples.bus * chip.bus_v
+            time_s = assembly.samples(samples, current * voltage)
+            over = runs(np.abs(samples.shunt) >= chip.shunt_max)
+            clipped += [(spool.samples + first, spool.samples + stop) for first, stop in over]
+            spool.append(current_a=current, voltage_v=voltage, t_s=time_s, digital=samples.inputs)
+            let_go(data)
+        columns = spool.columns()
+    notes = [f"{assembly.bad_lines} lines could not be read"] if assembly.bad_lines else []
+    if chip.accumulates and len(assembly.energies) >= 2 and assembly.count >= 2:
+        notes += _cross_check(header, assembly)
+    time_s = columns.get("t_s", np.empty(0))
     return Trace(
         header.site,
-        current,
-        voltage,
+        columns.get("current_a", np.empty(0)),
+        columns.get("voltage_v", np.empty(0)),
         t_s=time_s,
         t0_s=float(time_s[0]) if time_s.size else 0.0,
-        digital=inputs,
-        gaps=_gaps(number, steps_us, header.rate_hz),
+        digital=columns.get("digital"),
+        gaps=tuple(assembly.gaps),
         clipped=sum(stop - start for start, stop in clipped),
-        clipped_at=clipped,
+        clipped_at=tuple(clipped),
         info=header.info,
         notes=tuple(notes),
     )
 
 
-def _gaps(number: npt.NDArray[np.int64], steps_us: npt.NDArray[np.int64], rate_hz: float) -> tuple[Gap, ...]:
-    missing = (np.diff(number) - 1) % _NUMBERS
-    # The time says which multiple of 65536 was lost.
-    missing += _NUMBERS * np.maximum(0, np.rint((steps_us * 1e-6 * rate_hz - 1 - missing) / _NUMBERS)).astype(np.int64)
-    places = np.flatnonzero(missing)
-    return tuple(Gap(int(place) + 1, int(missing[place])) for place in places)
+def _lines(data: Bytes) -> tuple[_Samples, list[bytes]]:
+    """The samples in whole lines, and the other lines; what has no end yet is left out."""
+    ends = np.flatnonzero(data == ord("\n"))
+    starts = np.concatenate(([0], ends[:-1] + 1)) if ends.size else ends
+    returns = (ends > starts) & (data[ends - 1] == ord("\r")) if ends.size else ends.astype(bool)
+    lengths = ends - starts - returns
+    is_sample = (lengths == len(SAMPLE)) & (data[starts] == ord("S"))
+    samples = _samples(data[starts[is_sample][:, None] + np.arange(len(SAMPLE))])
+    others = zip(starts[~is_sample], lengths[~is_sample], strict=True)
+    return samples, [data[start : start + size].tobytes() for start, size in others]
+
+
+@dataclass
+class _Assembly:
+    """What goes from block to block: numbers, times, energies; and what they tell."""
+
+    rate_hz: float
+    gaps: list[Gap] = field(default_factory=list)
+    energies: list[int] = field(default_factory=list)
+    bad_lines: int = 0
+    count: int = 0
+    sampled_j: float = 0.0  # the trapezoid rule over all samples
+    first_w: float = 0.0
+    last_w: float = 0.0
+    _last_number: int = 0
+    _last_us: int = 0  # of the bridge's clock, which wraps
+    _time_us: int = 0
+
+    def samples(self, samples: _Samples, power_w: Float) -> Float:
+        """Times of more samples, shape ``[n]``, seconds."""
+        self.bad_lines += samples.bad_lines
+        if samples.number.size == 0:
+            return np.empty(0)
+        if self.count == 0:
+            self._last_number, self._last_us = int(samples.number[0]) - 1, int(samples.time_us[0])
+            self._time_us, self.first_w, self.last_w = self._last_us, float(power_w[0]), float(power_w[0])
+        steps_us = np.diff(samples.time_us, prepend=self._last_us) % (1 << 32)
+        missing = (np.diff(samples.number, prepend=self._last_number) - 1) % _NUMBERS
+        # The time says which multiple of 65536 was lost.
+        wrapped = np.rint((steps_us * 1e-6 * self.rate_hz - 1 - missing) / _NUMBERS).astype(np.int64)
+        missing += _NUMBERS * np.maximum(0, wrapped)
+        self.gaps += [Gap(self.count + int(place), int(missing[place])) for place in np.flatnonzero(missing)]
+        time_us = self._time_us + np.cumsum(steps_us)
+        middle_w = (np.concatenate(([self.last_w], power_w[:-1])) + power_w) / 2
+        self.sampled_j += float(np.sum(middle_w * steps_us)) * 1e-6
+        self.count += samples.number.size
+        self._last_number, self._last_us = int(samples.number[-1]), int(samples.time_us[-1])
+        self._time_us, self.last_w = int(time_us[-1]), float(power_w[-1])
+        return np.asarray(time_us * 1e-6, dtype=np.float64)
+
+    def others(self, lines: list[bytes]) -> None:
+        """Lines that are no samples.  Raises MeterRefused for a report of a fault."""
+        energies, unknown = _other_lines(lines)
+        self.energies += energies
+        self.bad_lines += unknown
 
 
 _ENERGY = re.compile(rb"E ([0-9A-Fa-f]{10}) ([0-9A-Fa-f]{2})")
@@ -192,12 +230,12 @@ def _other_lines(lines: list[bytes]) -> tuple[list[int], int]:
     return energies, unknown
 
 
-def _cross_check(header: Header, energies: list[int], power_w: Float, time_s: Float) -> list[str]:
+def _cross_check(header: Header, assembly: _Assembly) -> list[str]:
     """A note where the energy register and the samples differ.  The register counts from the acquisition's start to its
     end; a trapezoid over the samples lacks half a period at both ends."""
     lsb_a = float(header.setting("current_lsb_a"))
-    counted_j = ((energies[-1] - energies[0]) % (1 << 40)) * CURRENT_STEPS_PER_JOULE_STEP * lsb_a
-    sampled_j = float(np.trapezoid(power_w, time_s)) + float(power_w[0] + power_w[-1]) / 2 / header.rate_hz
+    counted_j = ((assembly.energies[-1] - assembly.energies[0]) % (1 << 40)) * CURRENT_STEPS_PER_JOULE_STEP * lsb_a
+    sampled_j = assembly.sampled_j + (assembly.first_w + assembly.last_w) / 2 / header.rate_hz
     if abs(counted_j - sampled_j) <= _CROSS_CHECK * max(abs(counted_j), abs(sampled_j)):
         return []
     return [f"the chip's energy register has {counted_j:.4g} J where the samples have {sampled_j:.4g} J"]
@@ -227,8 +265,6 @@ class Ina2xx(SerialMeter):
             measures_voltage=True,
             supplies_dut=False,
             digital_inputs=8,
-            accumulates=CHIPS[chip].accumulates,
-            numbered=True,
         )
 
     def _greet(self, keep_power: bool) -> MeterInfo:

@@ -1,15 +1,18 @@
 """Joulescope JS110 and JS220 through the vendor's driver (``pyjoulescope_driver``).
 
-Current, voltage and the general-purpose inputs come as streams of blocks, each with the number of its first sample, so
-what is missing shows; samples that the device marks as lost are not-a-number and count as missing too.  Inputs are
-packed, eight samples to a byte, the first in the lowest bit.
+Current, voltage and the general-purpose inputs come as streams of blocks.  A block says how often the instrument counts
+(``sample_rate``), the count at its first sample (``sample_id``), and how many counts there are between two samples
+(``decimate_factor``), so what is missing shows, and so does a rate other than the one asked for.  The rate asked for is
+that of current and voltage; inputs may come at another one (the JS220's at the full 2 MHz: ``js220_usb.c`` of the
+vendor's driver).  Samples that the device marks as lost are not-a-number and count as missing too.  Inputs are packed,
+eight samples to a byte, the first in the lowest bit.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hil.errors import HilError, MeterError
-from hil.meter.drivers.base import Driver, require_within, runs
+from hil.meter.drivers.base import Driver, between_samples, require_within, runs
 from hil.meter.drivers.raw import Bytes, Header, RawWriter, blocks
 from hil.meter.drivers.vendor import import_vendor, vendor_errors
-from hil.meter.errors import MeterProtocolError, MeterTimeout, SettingError
-from hil.meter.types import Float, Gap, MeterCaps, MeterInfo, Trace, Trigger
+from hil.meter.errors import MeterProtocolError, MeterRefused, MeterTimeout, SettingError
+from hil.meter.types import Gap, MeterCaps, MeterInfo, Trace, Trigger
 
 _RATES_HZ = (1e3, 2e3, 5e3, 10e3, 20e3, 50e3, 100e3, 200e3, 500e3, 1e6, 2e6)
 _MODELS: dict[str, tuple[float, int, Mapping[str, str]]] = {  # highest rate, inputs, what makes the ranges automatic
@@ -30,13 +33,15 @@ _MODELS: dict[str, tuple[float, int, Mapping[str, str]]] = {  # highest rate, in
 }
 _FULL_SCALE_A = 10.0
 _SILENT_S = 2.0
+_COUNT_MAX_HZ = 100_000_000
+_RATE_SLACK = 1e-9
 
 
 class Joulescope(Driver):
     """The Joulescope with that serial number; the only one, where none is given."""
 
     driver = "joulescope"
-    caps = MeterCaps(_RATES_HZ[0], 2e6, measures_voltage=True, supplies_dut=False, digital_inputs=4, numbered=True)
+    caps = MeterCaps(_RATES_HZ[0], 2e6, measures_voltage=True, supplies_dut=False, digital_inputs=4)
 
     def __init__(self, address: str = "", *, site: str = "", raw_folder: Path | None = None) -> None:
         super().__init__(address or "joulescope", site=site, raw_folder=raw_folder)
@@ -54,6 +59,8 @@ class Joulescope(Driver):
         with vendor_errors(f"{self.port}: opening"):
             self._driver = library.Driver()
             paths = list(self._driver.device_paths())
+            if not paths:
+                raise MeterRefused(f"{self.port}: no Joulescope is attached", hint="hil meters lists what is")
             matching = [path for path in paths if path.lower().endswith(self._serial.lower())]
             if len(matching) != 1:
                 raise SettingError(
@@ -137,55 +144,100 @@ class Joulescope(Driver):
         return decode(header, data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """``values`` of samples, shape ``[n]``: at the counts ``first``, ``first + step`` and so on."""
+
+    first: int
+    step: int
+    values: npt.NDArray[Any]
+
+    @property
+    def end(self) -> int:
+        return self.first + self.step * self.values.size
+
+
 def decode(header: Header, data: Bytes) -> Trace:
-    """The trace in the blocks of a recording.  Raises MeterError."""
-    streams: dict[str, list[tuple[int, Float]]] = {}
-    try:
-        for meta, payload in blocks(data):
-            signal, step = str(meta["signal"]), int(meta["decimate_factor"])
-            values = np.frombuffer(payload, np.dtype(meta["dtype"]))
-            if signal.startswith("gpi/"):
-                values = np.unpackbits(values, bitorder="little")
-            streams.setdefault(signal, []).append((int(meta["sample_id"]) // step, values.astype(np.float64)))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-        raise MeterProtocolError(f"not a recording of a Joulescope: {error!r}"[:200]) from error
+    """The trace in the blocks of a recording, at the rate that they say.  Raises MeterError."""
+    streams, counts_hz = _streams(data)
     if not streams.keys() >= {"i", "v"}:
         raise MeterProtocolError("the recording has no current or no voltage", hint="was it long enough?")
+    steps = {block.step for signal in ("i", "v") for block in streams[signal]}
+    if len(steps) > 1 or len(counts_hz) > 1:
+        raise MeterProtocolError(
+            f"the rate changes in the recording: every {sorted(steps)} counts at {sorted(counts_hz)} Hz",
+            hint="record again, and let no other program set the Joulescope meanwhile",
+        )
+    (step,), (count_hz,) = steps, counts_hz
+    rate_hz = count_hz / step
     # Only where both were running; a stream starts up to a block after the other.
-    first = max(streams[signal][0][0] for signal in ("i", "v"))
-    end = min(number + values.size for signal in ("i", "v") for number, values in streams[signal][-1:])
-    received = sum(values.size for _, values in streams["i"])
+    first = max(streams[signal][0].first for signal in ("i", "v")) // step
+    end = min(streams[signal][-1].end for signal in ("i", "v")) // step
+    received = sum(block.values.size for block in streams["i"])
     if not 0 <= first < end or end - first > 100 * received + 1_000_000:
         raise MeterProtocolError(f"samples {first} to {end}, of which {received} came", hint="the recording is damaged")
-    placed = {signal: _placed(chunks, first, end) for signal, chunks in streams.items()}
-    there = np.isfinite(placed["i"]) & np.isfinite(placed["v"])
+    current, voltage = (_placed(streams[signal], first, end, step) for signal in ("i", "v"))
+    there = np.isfinite(current) & np.isfinite(voltage)
     digital = np.zeros(end - first, np.uint8)
     for bit in range(int(header.setting("inputs", int))):
-        digital |= (placed.get(f"gpi/{bit}", np.zeros(1)) == 1).astype(np.uint8) << bit
+        digital |= (_placed(streams.get(f"gpi/{bit}", []), first, end, step) == 1).astype(np.uint8) << bit
     index: npt.NDArray[np.int64] = np.cumsum(there) - there  # of each sample among those that are there
-    gaps = tuple(Gap(int(index[start]), stop - start) for start, stop in runs(~there))
-    missing = sum(gap.missing for gap in gaps)
-    current = placed["i"][there]
+    before, gaps = between_samples((Gap(int(index[a]), b - a) for a, b in runs(~there)), int(there.sum()))
+    current = current[there]
     clipped = runs(np.abs(current) >= _FULL_SCALE_A)
+    notes = [f"{sum(gap.missing for gap in gaps)} samples lost in {len(gaps)} gaps"] if gaps else []
+    if abs(rate_hz / header.rate_hz - 1) > _RATE_SLACK:
+        notes.append(f"{header.rate_hz:g} Hz asked for, {rate_hz:g} Hz came")
     return Trace(
         header.site,
         current,
-        placed["v"][there],
-        dt_s=1 / header.rate_hz,
+        voltage[there],
+        dt_s=1 / rate_hz,
+        t0_s=before / rate_hz,
         digital=digital[there],
         gaps=gaps,
         clipped=sum(stop - start for start, stop in clipped),
         clipped_at=clipped,
         info=header.info,
-        notes=(f"{missing} samples lost in {len(gaps)} gaps",) if gaps else (),
+        notes=tuple(notes),
     )
 
 
-def _placed(chunks: list[tuple[int, Float]], first: int, end: int) -> Float:
-    """Samples at their numbers, not-a-number where none came."""
-    result = np.full(end - first, np.nan)
-    for number, values in chunks:
-        start, stop = max(number, first), min(number + values.size, end)
+def _streams(data: Bytes) -> tuple[dict[str, list[_Block]], set[int]]:
+    """The blocks of each signal, and how often the instrument counts, hertz.  Raises MeterProtocolError."""
+    streams: dict[str, list[_Block]] = {}
+    counts_hz: set[int] = set()
+    try:
+        for meta, payload in blocks(data):
+            signal, step, count_hz = str(meta["signal"]), int(meta["decimate_factor"]), int(meta["sample_rate"])
+            if not (
+                0 < step <= _COUNT_MAX_HZ and 0 < count_hz <= _COUNT_MAX_HZ and 0 <= int(meta["sample_id"]) < 2**63
+            ):
+                raise ValueError(f"every {step} counts at {count_hz} Hz, from {meta['sample_id']}")
+            values = np.frombuffer(payload, np.dtype(meta["dtype"]))
+            values = (
+                np.unpackbits(values, bitorder="little") if signal.startswith("gpi/") else values.astype(np.float32)
+            )
+            streams.setdefault(signal, []).append(_Block(int(meta["sample_id"]), step, values))
+            counts_hz.add(count_hz)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise MeterProtocolError(f"not a recording of a Joulescope: {error!r}"[:200]) from error
+    return streams, counts_hz
+
+
+def _placed(stream: list[_Block], first: int, end: int, step: int) -> npt.NDArray[np.float32]:
+    """What a stream says at the counts ``first * step`` to ``end * step``, every ``step``: the sample in whose time
+    that count lies, not-a-number where none came."""
+    result = np.full(end - first, np.nan, np.float32)
+    for block in stream:
+        # Blocks that are decimated alike are numbered alike, whatever the rest of their division by the step.
+        start = block.first // step if block.step == step else -(-block.first // step)
+        stop = start + block.values.size if block.step == step else -(-block.end // step)
+        start, stop = max(start, first), min(stop, end)
         if start < stop:
-            result[start - first : stop - first] = values[start - number : stop - number]
+            if block.step == step:
+                values = block.values[start - block.first // step :][: stop - start]
+            else:
+                values = block.values[(np.arange(start, stop) * step - block.first) // block.step]
+            result[start - first : stop - first] = values
     return result

@@ -23,10 +23,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from hil.meter.drivers.base import refuse_limit, require_within, runs
-from hil.meter.drivers.raw import Bytes, Header
+from hil.errors import MeterError
+from hil.meter.drivers.base import between_samples, refuse_limit, require_within, runs
+from hil.meter.drivers.raw import Bytes, Header, RawWriter, line_blocks, read_raw
 from hil.meter.drivers.stream import SerialMeter
-from hil.meter.errors import MeterProtocolError, MeterRefused, NotSupported, SettingError
+from hil.meter.errors import GapError, MeterProtocolError, MeterRefused, MeterTimeout, NotSupported, SettingError
+from hil.meter.spool import Spool, let_go
 from hil.meter.types import Float, Gap, MeterInfo, Trace, Trigger
 
 RATES_HZ = tuple(digit * 10**power for power in range(5) for digit in (1, 2, 5)) + (100_000,)
@@ -37,6 +39,7 @@ _ERROR, _INFORMATION, _END, _OVERCURRENT = 0xF1, 0xF2, 0xF4, 0xF5
 _MESSAGE = 0xF0
 _TEXT_MAX = 500
 _LINES_MAX = 50
+_BLOCK = 1 << 20  # bytes; even, as samples have two
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Model:
     """What differs between the two.
 
     ``frames``: bytes of a binary message by its type, both ends included; those of text end with ``text_end``.
-    ``enter`` are the commands at the beginning, ``prepare`` those before an acquisition.
+    ``enter`` are the commands at the beginning, ``prepare`` those before an acquisition.  ``hardware_trigger`` is the
+    source of the trigger at ``trigger_wire``.
     """
 
     title: str
@@ -54,6 +58,7 @@ class Model:
     leave: tuple[str, ...]
     formats: Mapping[Format, str]
     hardware_trigger: str
+    trigger_wire: str
     volt_min: float
     volt_max: float
     full_scale_a: float
@@ -71,81 +76,100 @@ class _Assembly:
     """Samples put together stretch by stretch, each closed by a time."""
 
     rate_hz: float
-    parts: list[Float] = field(default_factory=list)
+    spool: Spool
+    full_scale_a: float
     gaps: list[Gap] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    clipped: list[tuple[int, int]] = field(default_factory=list)
     first_ms: int | None = None
-    count: int = 0
-    _stretch: list[Float | None] = field(default_factory=list)
+    _start: int = 0  # the first sample of the stretch
+    _readable: bool = True  # the stretch, so far
     _last_ms: int = 0
     _base_ms: int = 0
     _since_base: int = 0
 
     def samples(self, amps: Float | None) -> None:
-        """Of the stretch; None where its bytes cannot be read."""
-        self._stretch.append(amps)
+        """Of the stretch; None where its bytes cannot be read: nothing of it counts from there on."""
+        if amps is None:
+            self._readable = False
+        elif self._readable:
+            start = self.spool.samples
+            self.clipped += [(start + first, start + stop) for first, stop in runs(amps >= self.full_scale_a)]
+            self.spool.append(current_a=amps)
+
+    def take_back(self, samples: int) -> None:
+        """Everything behind that many samples."""
+        self.spool.truncate(samples)
+        self.clipped = [(first, min(stop, samples)) for first, stop in self.clipped if first < samples]
 
     def stamp(self, time_ms: int, load_percent: int) -> None:
-        stretch, self._stretch = self._stretch, []
         if load_percent >= 100:
             self.notes.append(f"its buffer was full at {time_ms} ms: samples may be missing")
         if self.first_ms is None:
+            self.take_back(0)  # what comes before the first time is the rest of the answer to the command
             self.first_ms = self._last_ms = self._base_ms = time_ms
-            return  # what comes before the first time is the rest of the answer to the command
-        got = self._since_base + sum(amps.size for amps in stretch if amps is not None)
+            self._begin()
+            return
+        held = self.spool.samples - self._start
         expected = (time_ms - self._base_ms) * self.rate_hz / 1000
-        fits = abs(got - expected) <= max(1.0, self.rate_hz / 1000) and time_ms >= self._last_ms
-        whole = [amps for amps in stretch if amps is not None]
-        if fits and len(whole) == len(stretch):
-            self._since_base = got
-            self._take(whole)
+        fits = abs(self._since_base + held - expected) <= max(1.0, self.rate_hz / 1000) and time_ms >= self._last_ms
+        if fits and self._readable:
+            self._since_base += held
         else:
-            missing = max(0, round((time_ms - self._last_ms) * self.rate_hz / 1000))
-            if missing:
-                self.gaps.append(Gap(self.count, missing))
+            # A clock that went back says nothing of the length; what was held is missing for certain.
+            missing = round((time_ms - self._last_ms) * self.rate_hz / 1000)
+            self.gaps.append(Gap(self._start, missing if missing > 0 else max(held, 1)))
             self.notes.append(f"{self._last_ms} to {time_ms} ms do not hold their samples: left out")
+            self.take_back(self._start)
             self._base_ms, self._since_base = time_ms, 0
         self._last_ms = time_ms
+        self._begin()
+
+    def _begin(self) -> None:
+        self._start, self._readable = self.spool.samples, True
 
     def end(self) -> None:
         """The stretch after the last time, which nothing closes: what can be read of it, from its beginning."""
-        readable: list[Float] = []
-        for amps in self._stretch:
-            if amps is None:
-                self.notes.append("the bytes after the last time cannot be read: left out")
-                break
-            readable.append(amps)
-        self._take(readable)
-        self._stretch = []
-
-    def _take(self, parts: list[Float]) -> None:
-        self.parts += parts
-        self.count += sum(part.size for part in parts)
+        if not self._readable:
+            self.notes.append("the bytes after the last time cannot be read: left out")
+        if self.first_ms is None:
+            self.notes.append("no times in between: lost samples cannot be told")
 
 
 def decode_model(model: Model, header: Header, data: Bytes) -> Trace:
     """The trace in the bytes of a recording.  Raises MeterError."""
     kind = header.setting("format", str)
     voltage_v = float(header.setting("voltage_v"))
-    assembly = _Assembly(header.rate_hz)
-    if kind == "ascii":
-        _decode_ascii(model, data, assembly)
-    else:
-        _decode_binary(model, data, assembly)
-    assembly.end()
-    if assembly.first_ms is None:
-        assembly.notes.append("no times in between: lost samples cannot be told")
-    current = np.concatenate([*assembly.parts, np.empty(0)])
-    clipped = runs(current >= model.full_scale_a)
+    with Spool(beside=data) as spool:
+        assembly = _Assembly(header.rate_hz, spool, model.full_scale_a)
+        if kind == "ascii":
+            _decode_ascii(model, data, assembly)
+        else:
+            _decode_binary(model, data, assembly)
+        assembly.end()
+        current = spool.columns().get("current_a", np.empty(0))
+    triggered = header.settings.get("trigger") == "hardware"
+    if triggered and assembly.first_ms is None:
+        # Not even a time: what came is the answer to the stop.
+        raise MeterTimeout(
+            f"{model.title}: the trigger never came: no edge at {model.trigger_wire}",
+            hint="wire the board's synchronisation pin to it, or start by software",
+        )
+    before, gaps = between_samples(assembly.gaps, current.size)
+    if triggered and before:
+        raise GapError(
+            f"{model.title}: {before} samples missing right after the trigger: the trace does not begin with it",
+            hint="measure again with a lower rate, another USB port or a quieter host",
+        )
     return Trace(
         header.site,
         current,
         voltage_v,
         dt_s=1 / header.rate_hz,
-        t0_s=(assembly.first_ms or 0) / 1000,
-        gaps=tuple(assembly.gaps),
-        clipped=sum(stop - start for start, stop in clipped),
-        clipped_at=clipped,
+        t0_s=(assembly.first_ms or 0) / 1000 + before / header.rate_hz,
+        gaps=gaps,
+        clipped=sum(stop - start for start, stop in assembly.clipped),
+        clipped_at=tuple(assembly.clipped),
         info=header.info,
         notes=tuple(assembly.notes),
     )
@@ -160,7 +184,8 @@ def _refused(model: Model, text: str) -> MeterRefused:
 def _decode_binary(model: Model, data: Bytes, assembly: _Assembly) -> None:
     at = 0
     for start, end in _messages(model, data):
-        assembly.samples(_from_binary(data[at:start]))
+        _take_binary(data[at:start], assembly)
+        let_go(data)
         at = end
         kind = int(data[start + 1])
         if kind == STAMP:
@@ -174,7 +199,21 @@ def _decode_binary(model: Model, data: Bytes, assembly: _Assembly) -> None:
             return
         elif kind in model.notes:
             assembly.notes.append(model.notes[kind])
-    assembly.samples(_from_binary(data[at:]))
+    _take_binary(data[at:], assembly)
+
+
+def _take_binary(data: Bytes, assembly: _Assembly) -> None:
+    """What lies between two messages: all of it, or nothing where a byte is one too few or none of a sample."""
+    before = assembly.spool.samples
+    if data.size % 2:
+        assembly.samples(None)
+        return
+    for start in range(0, data.size, _BLOCK):
+        amps = _from_binary(data[start : start + _BLOCK])
+        if amps is None:
+            assembly.take_back(before)
+        assembly.samples(amps)
+        let_go(data)
 
 
 def _text(data: bytes) -> str:
@@ -185,8 +224,7 @@ def _messages(model: Model, data: Bytes) -> Iterator[tuple[int, int]]:
     """Where messages are.  0xF0 with a type behind it is in no sample and across no two samples, so they are found
     wherever they lie; what does not end as it must is none."""
     after = 0
-    types = data[1:]
-    for start in np.flatnonzero((data[:-1] == _MESSAGE) & (types >= _ERROR) & (types <= 0xFB)):
+    for start in _message_starts(data):
         if start < after:
             continue
         kind = int(data[start + 1])
@@ -197,17 +235,25 @@ def _messages(model: Model, data: Bytes) -> Iterator[tuple[int, int]]:
         else:
             size = model.frames.get(kind, 0)
         if size and data[start + size - 2 : start + size].tobytes() == b"\xff\xff":
-            after = int(start) + size
-            yield int(start), after
+            after = start + size
+            yield start, after
+
+
+def _message_starts(data: Bytes) -> Iterator[int]:
+    """Where 0xF0 and a type are."""
+    for begin in range(0, data.size - 1, _BLOCK):
+        block = data[begin : begin + _BLOCK + 1]
+        types = block[1:]
+        for start in np.flatnonzero((block[:-1] == _MESSAGE) & (types >= _ERROR) & (types <= 0xFB)):
+            yield begin + int(start)
+        let_go(data)
 
 
 _POWERS_OF_16: Float = 16.0 ** -np.arange(16.0)
 
 
 def _from_binary(data: Bytes) -> Float | None:
-    """Amperes, or None where these are no samples."""
-    if data.size % 2:
-        return None
+    """Amperes of an even number of bytes, or None where these are no samples."""
     words = data.view(">u2")
     exponents = (words >> 12).astype(np.intp)
     if (exponents == 15).any():
@@ -222,22 +268,24 @@ _RECORD = 9  # "6409-07" and a line end
 
 
 def _decode_ascii(model: Model, data: Bytes, assembly: _Assembly) -> None:
-    text = data.tobytes().replace(b"\0", b"")  # the instrument pads its messages with zeros
-    at = 0
-    for match in _ASCII_MESSAGE.finditer(text):
-        assembly.samples(_from_ascii(text[at : match.start()]))
-        at = match.end()
-        line = match[0].strip()
-        if stamp := _ASCII_STAMP.match(line):
-            if max(map(len, stamp.groups())) > 10:
-                raise MeterProtocolError(f"{model.title}: impossible time: {line[:60]!r}")
-            seconds, milliseconds, load = map(int, stamp.groups())
-            assembly.stamp(1000 * seconds + milliseconds, load)
-        elif line.lower().startswith(b"err"):
-            raise _refused(model, _text(line))
-        elif line == b"end":
-            return
-    assembly.samples(_from_ascii(text[at:]))
+    for start, end in line_blocks(data, _BLOCK):
+        text = data[start:end].tobytes().replace(b"\0", b"")  # the instrument pads its messages with zeros
+        let_go(data)
+        at = 0
+        for match in _ASCII_MESSAGE.finditer(text):
+            assembly.samples(_from_ascii(text[at : match.start()]))
+            at = match.end()
+            line = match[0].strip()
+            if stamp := _ASCII_STAMP.match(line):
+                if max(map(len, stamp.groups())) > 10:
+                    raise MeterProtocolError(f"{model.title}: impossible time: {line[:60]!r}")
+                seconds, milliseconds, load = map(int, stamp.groups())
+                assembly.stamp(1000 * seconds + milliseconds, load)
+            elif line.lower().startswith(b"err"):
+                raise _refused(model, _text(line))
+            elif line == b"end":
+                return
+        assembly.samples(_from_ascii(text[at:]))
 
 
 def _from_ascii(text: bytes) -> Float | None:
@@ -283,6 +331,13 @@ class PowerShield(SerialMeter):
         self._format: Format = format
         self._voltage_v = voltage_v
         self._switched_off = False
+        self._trigger: Trigger = "software"
+
+    def start(self, trigger: Trigger = "software") -> None:
+        """``hardware``: time 0 of the trace is the first edge of the board's pin from now on."""
+        self._require_idle("started")
+        self._trigger = trigger
+        super().start(trigger)
 
     def _command_leave(self) -> None:
         if self._switched_off:
@@ -343,7 +398,7 @@ class PowerShield(SerialMeter):
     def _settings(self) -> Mapping[str, Any]:
         if self._voltage_v is None:
             self._voltage_v = self._asked_voltage_v()
-        return {"format": self._format, "voltage_v": self._voltage_v}
+        return {"format": self._format, "voltage_v": self._voltage_v, "trigger": self._trigger}
 
     def _asked_voltage_v(self) -> float:
         hint = f"say it: {self.driver}:PORT?voltage_v=3.3, or let it supply the board"
@@ -363,6 +418,17 @@ class PowerShield(SerialMeter):
 
     def _command_stop(self) -> None:
         self._send(_line("stop"))
+
+    def _finish(self, raw: RawWriter) -> MeterError | None:
+        problem = super()._finish(raw)
+        if isinstance(problem, MeterTimeout):
+            try:
+                self._decode(*read_raw(raw.path))
+            except MeterTimeout as never:  # it was silent because it waited for its trigger
+                return never
+            except MeterError:
+                return problem
+        return problem
 
     def _decode(self, header: Header, data: Bytes) -> Trace:
         return decode_model(self.model, header, data)

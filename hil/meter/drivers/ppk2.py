@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from hil.meter.drivers.base import refuse_limit, require_within, runs
 from hil.meter.drivers.raw import Bytes, Header
 from hil.meter.drivers.stream import SerialMeter
 from hil.meter.errors import FormatError, MeterProtocolError, SettingError
+from hil.meter.spool import Spool, let_go
 from hil.meter.types import Float, Gap, MeterCaps, MeterInfo, Trace, Trigger
 
 RATE_HZ = 100_000.0
@@ -65,6 +66,7 @@ _HELD = 2  # of these, in the highest range, too far off to enter the mean
 _ALPHA, _ALPHA_TOP = 0.18, 0.06  # of the running means: for ranges 0-3, and for range 4
 
 Words = npt.NDArray[np.uint32]
+_NO_WORDS: Words = np.empty(0, np.uint32)
 
 
 # --- calibration ----------------------------------------------------------------------------------------------------
@@ -115,42 +117,61 @@ def _number(text: str | None) -> float | None:
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Split:
-    """Words that count on, with the gaps between them, and how many bytes were passed over to find alignment again."""
+    """The words in the bytes of a recording that count on, in blocks.  Never raises; takes time linear in the bytes.
 
-    words: Words
-    gaps: tuple[Gap, ...]
-    resyncs: int
-    skipped_bytes: int
+    Once all blocks are out it knows the ``gaps`` between words, and how many bytes were passed over to find alignment
+    again.
+    """
 
+    def __init__(self, data: Bytes) -> None:
+        self.gaps: list[Gap] = []
+        self.resyncs = self.skipped_bytes = 0
+        self._data = data
 
-def split_words(data: Bytes) -> Split:
-    """Find the words in the bytes of a recording.  Never raises; takes time linear in the bytes."""
-    parts: list[Words] = []
-    gaps: list[Gap] = []
-    count = resyncs = skipped = at = 0
-    while (start := _next_run(data, at)) is not None:
-        if start > at:
-            resyncs += 1
-            skipped += start - at
-            # The words on both sides may hold bytes that are not theirs.
-            start += 4
-            if parts:
-                parts[-1], count, at = parts[-1][:-1], count - 1, at - 4
+    def __iter__(self) -> Iterator[Words]:
+        """Blocks of about ``_BLOCK_WORDS``, shape ``[n]``."""
+        parts: list[Words] = []
+        size = 0
+        for words in self._parts():
+            parts.append(words)
+            size += words.size
+            if size >= _BLOCK_WORDS:
+                yield np.concatenate(parts)
+                parts, size = [], 0
         if parts:
-            missing = (_counter(data, start) - _counter(data, at - 4) - 1) % 64
-            # How many words the bytes passed over would have been says which multiple of 64 was lost.
-            missing += 64 * max(0, round(((start - at) / 4 - missing) / 64))
-            if missing:
-                gaps.append(Gap(count, missing))
-        parts.append(_take_run(data, start))
-        count += parts[-1].size
-        at = start + 4 * parts[-1].size
-    if data.size - at >= 4:
-        resyncs, skipped = resyncs + 1, skipped + data.size - at
-    words = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.uint32)])
-    return Split(words, tuple(gaps), resyncs, skipped)
+            yield np.concatenate(parts)
+
+    def _parts(self) -> Iterator[Words]:
+        data, at, count, last = self._data, 0, 0, _NO_WORDS
+        while (start := _next_run(data, at)) is not None:
+            found = count + last.size > 0
+            if start > at:
+                self._skip(start - at)
+                # The words on both sides may hold bytes that are not theirs.
+                start += 4
+                if found:
+                    last, at = _NO_WORDS, at - 4
+            yield last
+            count += last.size
+            if found:
+                missing = (_counter(data, start) - _counter(data, at - 4) - 1) % 64
+                # How many words the bytes passed over would have been says which multiple of 64 was lost.
+                missing += 64 * max(0, round(((start - at) / 4 - missing) / 64))
+                if missing:
+                    self.gaps.append(Gap(count, missing))
+            at, last = start, _NO_WORDS
+            for words in _take_run(data, start):
+                yield last
+                yield words[:-1]
+                count += last.size + words.size - 1
+                at, last = at + 4 * words.size, words[-1:]
+        yield last
+        if data.size - at >= 4:
+            self._skip(data.size - at)
+
+    def _skip(self, size: int) -> None:
+        self.resyncs, self.skipped_bytes = self.resyncs + 1, self.skipped_bytes + size
 
 
 def _counter(data: Bytes, at: int) -> int:
@@ -158,8 +179,8 @@ def _counter(data: Bytes, at: int) -> int:
     return int(data[at + 2]) >> 2
 
 
-def _take_run(data: Bytes, start: int) -> Words:
-    """The words from ``start`` on for as long as they count on; mapped, not copied."""
+def _take_run(data: Bytes, start: int) -> Iterator[Words]:
+    """The words from ``start`` on for as long as they count on, in blocks; mapped, not copied."""
     total = (data.size - start) // 4
     words: Words = data[start : start + 4 * total].view("<u4")
     done, block = 0, 256
@@ -169,10 +190,13 @@ def _take_run(data: Bytes, start: int) -> Words:
         steps = (counter[1:] - counter[:-1]) & 63
         bad = (steps != 1) | (((piece[1:] >> np.uint32(14)) & np.uint32(7)) >= RANGES)
         if bad.any():
-            return words[: done + int(bad.argmax()) + 1]
+            yield piece[: int(bad.argmax()) + 1]
+            return
+        yield piece[:-1]
         done += piece.size - 1
         block = min(2 * block, _BLOCK_WORDS)
-    return words
+    if done < total:
+        yield words[done:]
 
 
 def _next_run(data: Bytes, at: int) -> int | None:
@@ -270,18 +294,16 @@ def decode(header: Header, data: Bytes) -> Trace:
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError("the header of this recording has no usable 'modifiers'", hint="five numbers each") from error
     vdd_v = float(header.setting("voltage_v"))
-    split = split_words(data)
-    convert = Converter(constants, vdd_v)
-    current = np.empty(split.words.size)
-    digital = np.empty(split.words.size, np.uint8)
+    split, convert = Split(data), Converter(constants, vdd_v)
     clipped: list[tuple[int, int]] = []
-    for start in range(0, split.words.size, _BLOCK_WORDS):
-        words = split.words[start : start + _BLOCK_WORDS]
-        amps = convert(words)
-        current[start : start + words.size] = amps
-        digital[start : start + words.size] = words >> np.uint32(24)
-        over = (amps > FULL_SCALE_A) | ((words & np.uint32(0x1FFFF)) == (RANGES - 1) << 14 | ADC_MAX)
-        clipped += [(start + begin, start + end) for begin, end in runs(over)]
+    with Spool(beside=data) as spool:
+        for words in split:
+            amps = convert(words)
+            over = (amps > FULL_SCALE_A) | ((words & np.uint32(0x1FFFF)) == (RANGES - 1) << 14 | ADC_MAX)
+            clipped += [(spool.samples + begin, spool.samples + end) for begin, end in runs(over)]
+            spool.append(current_a=amps, digital=words >> np.uint32(24))
+            let_go(data)
+        columns = spool.columns()
     notes = []
     if split.resyncs:
         notes.append(f"resynchronised {split.resyncs} times, {split.skipped_bytes} bytes passed over")
@@ -290,11 +312,11 @@ def decode(header: Header, data: Bytes) -> Trace:
         notes.append(f"{missing} samples lost in {len(split.gaps)} gaps (the counter tells them modulo 64)")
     return Trace(
         header.site,
-        current,
+        columns.get("current_a", np.empty(0)),
         vdd_v,
         dt_s=1 / RATE_HZ,
-        digital=digital,
-        gaps=split.gaps,
+        digital=columns.get("digital"),
+        gaps=tuple(split.gaps),
         clipped=sum(end - begin for begin, end in clipped),
         clipped_at=tuple(clipped),
         info=header.info,
@@ -313,7 +335,7 @@ class Ppk2(SerialMeter):
     """
 
     driver = "ppk2"
-    caps = MeterCaps(RATE_HZ, RATE_HZ, measures_voltage=False, supplies_dut=True, digital_inputs=8, numbered=True)
+    caps = MeterCaps(RATE_HZ, RATE_HZ, measures_voltage=False, supplies_dut=True, digital_inputs=8)
 
     def __init__(
         self,

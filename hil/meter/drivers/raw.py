@@ -113,6 +113,17 @@ def _header(path: Path, document: Any) -> Header:
     return header
 
 
+def line_blocks(data: Bytes, size: int = 1 << 20) -> Iterator[tuple[int, int]]:
+    """Where about ``size`` bytes of whole lines are, one after the other; the last one may have no end."""
+    at = 0
+    while at < data.size:
+        end = min(at + size, data.size)
+        if end < data.size and (ends := np.flatnonzero(data[at:end] == ord("\n"))).size:
+            end = at + int(ends[-1]) + 1
+        yield at, end
+        at = end
+
+
 # --- blocks ---------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 from hil.errors import did_you_mean
@@ -71,7 +72,8 @@ class Replay:
         if not self._started:
             raise SettingError(f"{self._path}: stopped before it was started", hint="call start first")
         self._started = False
-        return decode_file(self._path, decoder_of(self._opened().driver))
+        trace = decode_file(self._path, decoder_of(self._opened().driver))
+        return trace if trace.site else replace(trace, site=self._site)
 
     def close(self) -> None:
         self._header, self._started = None, False

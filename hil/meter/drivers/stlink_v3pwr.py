@@ -14,6 +14,7 @@ MODEL = Model(
     leave=(),
     formats={"bin": "bin_hex", "ascii": "ascii_dec"},
     hardware_trigger="hw",
+    trigger_wire="TGI",
     volt_min=1.6,
     volt_max=3.6,
     full_scale_a=500e-3,

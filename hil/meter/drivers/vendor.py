@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
@@ -13,9 +14,12 @@ from hil.meter.errors import MeterRefused
 
 
 def import_vendor(module: str, extra: str) -> Any:
-    """A module of a vendor's library.  Raises UnavailableError that names the extra."""
+    """A module of a vendor's library, without its warnings: they are for its authors.  Raises UnavailableError that
+    names the extra."""
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
     except ImportError as error:  # also where a library of the system is missing
         raise UnavailableError(
             f"{module.partition('.')[0]} is not usable here: {error}", hint=f"pip install 'hil[{extra}]'"

@@ -69,7 +69,7 @@ def _read(reader: Any, path: Path, site: str, voltage_v: float | None) -> Trace:
         serial=getattr(source, "serial_number", None) or "",
         driver="file",
     )
-    return make_trace(path, columns, digital, site=site, voltage_v=voltage_v, rate_hz=rate_hz, info=info)
+    return make_trace(path, columns, digital, site=site, voltage_v=voltage_v, rate_hz=rate_hz, info=info, marked=True)
 
 
 def _samples(reader: Any, signal_id: int, length: int) -> Float:

@@ -75,12 +75,14 @@ def make_trace(
     voltage_v: float | None,
     rate_hz: float | None,
     info: MeterInfo,
+    marked: bool = False,
 ) -> Trace:
     """A trace from columns in SI: ``time`` (or ``rate_hz``), ``current``, ``voltage``, ``power``.
 
-    Rows without a current (NaN) are lost samples.  Times on a grid give a constant interval, holes in it gaps; other
-    times are kept as they are.  Where there is power, the voltage is the one that gives it (P / I): power is what the
-    energy is made of, and the product of two means is not the mean of the product.
+    Rows without a current (NaN) are lost samples; ``marked``: all lost samples are such rows.  Times on a grid give a
+    constant interval, holes in it gaps; other times are kept as they are.  Where there is power, the voltage is the one
+    that gives it (P / I): power is what the energy is made of, and the product of two means is not the mean of the
+    product.
     Raises FormatError.
     """
     current, power = columns.get("current"), columns.get("power")
@@ -104,8 +106,10 @@ def make_trace(
         raise FormatError(f"{path}: {int(good.sum())} samples, expected at least two")
     rows = np.flatnonzero(good)
     t0_s, dt_s, t_s = 0.0, None, None
+    notes: tuple[str, ...] = ()
     if rate_hz is not None:
         ticks, dt_s = rows, 1 / rate_hz
+        notes = () if marked else (f"samples counted at {rate_hz:g} Hz: those that were lost before do not show",)
     else:
         if "time" not in columns:
             raise FormatError(f"{path}: neither times nor a sampling rate in it", hint="declare rate_hz")
@@ -133,6 +137,7 @@ def make_trace(
         gaps=tuple(Gap(int(i) + 1, int(lost[i])) for i in np.flatnonzero(lost > 0)),
         info=info,
         raw=str(path),
+        notes=notes,
     )
 
 

@@ -22,10 +22,12 @@ _POLL_S = 0.002
 _STOP_S = 5.0
 _CHUNK_BYTES = 4096
 _BATCH = 4096  # samples made at a time
+_LOOKS_HZ, _LOOKS = 1_000_000, 50_000  # how often it looks for an edge of its trigger, and how often at once
 
 
 class Source(Protocol):
-    """What the instrument is connected to.  ``t_s``, shape ``[n]``, counts from the start of the acquisition."""
+    """What the instrument is connected to.  ``t_s``, shape ``[n]``, counts from the start of the acquisition: from the
+    command, also where a trigger makes the samples begin later."""
 
     def current_a(self, t_s: Float) -> Float: ...
     def voltage_v(self, t_s: Float) -> Float: ...
@@ -162,6 +164,9 @@ class PtyInstrument(ABC):
         self._next = 0  # sample
         self._line_at = 0  # byte of the stream, before the line's faults
         self._started_s: float | None = None
+        self._first_s = 0.0  # of the source, when the first sample is taken
+        self._edges: tuple[int, ...] = ()  # that it waits for
+        self._looked, self._level = 0, 0
 
     # What a subclass says.
 
@@ -182,8 +187,11 @@ class PtyInstrument(ABC):
     def _reply(self, data: bytes) -> None:
         self._replies += data
 
-    def _start(self) -> None:
+    def _start(self, edges: tuple[int, ...] = ()) -> None:
+        """Sample from now on; with ``edges`` (1 rising, -1 falling) from the first one of input 0 that comes."""
         self._started_s, self._next, self._line_at = time.monotonic(), 0, 0
+        self._first_s, self._edges, self._looked = 0.0, edges, 0
+        self._level = int(self.source.digital(np.zeros(1))[0]) & 1
         self._stream.clear()
         self.sent.clear()
 
@@ -194,6 +202,11 @@ class PtyInstrument(ABC):
     @property
     def running(self) -> bool:
         return self._started_s is not None
+
+    @property
+    def taken(self) -> int:
+        """Samples since the start; none while it waits for its trigger."""
+        return self._next
 
     def _emit(self, data: bytes) -> None:
         """Bytes of the sample stream onto the line, with what the line does to them."""
@@ -275,11 +288,26 @@ class PtyInstrument(ABC):
     def _make(self) -> None:
         if self._started_s is None:
             return
-        due = self._next + _BATCH
-        if self._speed is not None:
-            due = int((time.monotonic() - self._started_s) * self._speed * self.rate_hz)
+        now_s = None if self._speed is None else (time.monotonic() - self._started_s) * self._speed
+        if self._edges and not self._triggered(now_s):
+            return
+        due = self._next + _BATCH if now_s is None else int((now_s - self._first_s) * self.rate_hz)
         end = min(limit for limit in (due, self._samples, self.faults.silent_from) if limit is not None)
         if end > self._next:
             index = np.arange(self._next, end, dtype=np.int64)
             self._next = end
-            self._emit(self._encode(index, index / self.rate_hz))
+            self._emit(self._encode(index, self._first_s + index / self.rate_hz))
+
+    def _triggered(self, now_s: float | None) -> bool:
+        """Look for the edge, further ahead each time."""
+        looks = _LOOKS if now_s is None else min(int(now_s * _LOOKS_HZ) - self._looked, _LOOKS)
+        if looks < 1:
+            return False
+        t_s = (self._looked + 1 + np.arange(looks)) / _LOOKS_HZ
+        levels = (self.source.digital(t_s) & 1).astype(np.int8)
+        found = np.flatnonzero(np.isin(np.diff(levels, prepend=np.int8(self._level)), self._edges))
+        if found.size == 0:
+            self._looked, self._level = self._looked + looks, int(levels[-1])
+            return False
+        self._first_s, self._edges = float(t_s[found[0]]), ()
+        return True

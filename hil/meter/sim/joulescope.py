@@ -1,5 +1,8 @@
 """A stand-in for the module ``pyjoulescope_driver``: not its bytes on USB, only what the driver sees of the library.
 
+The library is native code with libusb in it, so its USB cannot be simulated from Python.  Methods and their parameters
+are those of version 2.2.12, and so are the keys of a block of samples and the packing of inputs (``binding.pyx``: one
+bit each, eight to a byte); a test compares them with the library where it is installed.
 ``sys.modules["pyjoulescope_driver"] = Library(...)`` puts it in place.
 """
 
@@ -16,6 +19,8 @@ from hil.meter.sim.instrument import Faults, Source
 
 _BLOCK = 1024
 _FULL_RATE_HZ = 2_000_000
+OPEN_MODES = ("defaults", "restore", "raw")
+DATA_KEYS = ("sample_id", "decimate_factor", "sample_rate", "data")
 
 
 @dataclass
@@ -41,35 +46,43 @@ class Library(ModuleType):
         self.devices = {device.path: device for device in devices}
         self.finalized = 0
 
-    def Driver(self) -> _Driver:  # noqa: N802 the library's name
-        return _Driver(self)
+    def Driver(self) -> Driver:  # noqa: N802 the library's name
+        return Driver(self)
 
 
-class _Driver:
+_Callback = Callable[[str, dict[str, Any]], None]
+
+
+class Driver:
+    """Its class.  No call takes long here, so that ``timeout`` does nothing."""
+
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._callbacks: dict[str, Callable[[str, dict[str, Any]], None]] = {}
+        self._callbacks: dict[str, _Callback] = {}
         self._rate_hz = _FULL_RATE_HZ
 
-    def device_paths(self) -> list[str]:
+    def device_paths(self, timeout: float | None = None) -> list[str]:
         return list(self._library.devices)
 
-    def open(self, path: str, mode: str) -> None:
-        self._library.devices[path].opened.append(mode)
+    def open(self, device_prefix: str, mode: str | None = None, timeout: float | None = None) -> None:
+        mode = mode or OPEN_MODES[0]
+        if mode not in OPEN_MODES:
+            raise ValueError(mode)
+        self._library.devices[device_prefix].opened.append(mode)
 
-    def close(self, path: str) -> None:
-        self._library.devices[path].opened.append("closed")
+    def close(self, device_prefix: str, timeout: float | None = None) -> None:
+        self._library.devices[device_prefix].opened.append("closed")
 
-    def finalize(self) -> None:
+    def finalize(self, timeout: float | None = None) -> None:
         self._library.finalized += 1
 
-    def subscribe(self, topic: str, flags: list[str], callback: Callable[[str, dict[str, Any]], None]) -> None:
-        self._callbacks[topic] = callback
+    def subscribe(self, topic: str, flags: list[str], fn: _Callback, timeout: float | None = None) -> None:
+        self._callbacks[topic] = fn
 
-    def unsubscribe(self, topic: str, callback: Callable[[str, dict[str, Any]], None]) -> None:
-        assert self._callbacks.pop(topic) == callback
+    def unsubscribe(self, topic: str, fn: _Callback, timeout: float | None = None) -> None:
+        assert self._callbacks.pop(topic) == fn
 
-    def publish(self, topic: str, value: Any) -> None:
+    def publish(self, topic: str, value: Any, timeout: float | None = None) -> None:
         path = "/".join(topic.split("/")[:3])
         device, subtopic = self._library.devices[path], topic.removeprefix(path + "/")
         device.published.append((subtopic, value))
@@ -93,5 +106,5 @@ class _Driver:
             part = slice(start, start + _BLOCK)
             data = np.packbits(bits[part], bitorder="little") if "gpi" in signal else values[part]
             topic = f"{device.path}/{signal}/!data"
-            head = {"sample_id": (device.first + start) * factor, "decimate_factor": factor}
-            self._callbacks[topic](topic, {**head, "sample_rate": _FULL_RATE_HZ, "data": data})
+            block = ((device.first + start) * factor, factor, _FULL_RATE_HZ, data)
+            self._callbacks[topic](topic, dict(zip(DATA_KEYS, block, strict=True)))

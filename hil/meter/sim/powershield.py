@@ -13,6 +13,8 @@ from hil.meter.types import Float
 
 _EXPONENT_MAX = 14  # 15 is kept for messages
 _STAMP_S = 0.1
+# Of the trigger: D7 takes both (the kit's list of commands, as MLPerf Tiny's runner quotes it); TGI: assumed.
+_EDGES = {"d7": (1, -1), "hw": (1,)}
 
 
 def encode_binary(current_a: Float) -> bytes:
@@ -57,6 +59,7 @@ class Simulator(PtyInstrument):
         self.error = ""  # a text here is reported before the next samples
         self._model, self._version, self._refuse = model, version, refuse
         self._rate_hz, self._format, self._supply_mv = 1000.0, "bin", 3300
+        self._trigger = "sw"
         self._line = bytearray()
 
     @property
@@ -98,8 +101,10 @@ class Simulator(PtyInstrument):
         elif word in ("volt", "pwr"):
             self.supply_changes.append(f"{word} {value}")
             self._supply_mv = int(value.removesuffix("m")) if word == "volt" else self._supply_mv
+        elif word == "trigsrc":
+            self._trigger = value
         elif word == "start":
-            self._start()
+            self._start(_EDGES.get(self._trigger, ()))
 
     def _end(self) -> None:
         if self.running:

@@ -1,0 +1,49 @@
+"""``hil meter supply``: let an instrument supply the board, or switch it off."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from hil.cli.common import add_common, console, verb
+
+
+def add_supply(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    supply = verb(
+        actions,
+        "supply",
+        "supply the board from a meter that can, or switch it off",
+        "hil meter supply 3.3V --meter ppk2",
+    )
+    supply.add_argument("voltage", metavar="VOLTAGE|off", help="3.3V, or off")
+    supply.add_argument("--meter", required=True, metavar="METER", help="which one (see hil meters)")
+    supply.add_argument("--limit", metavar="CURRENT", help="switch off beyond it, where the meter can: 200mA")
+    add_common(supply)
+    supply.set_defaults(run=run_supply)
+
+
+def run_supply(args: argparse.Namespace) -> int:
+    from hil.errors import ConfigError
+    from hil.meter.registry import open_meter
+    from hil.units import format_si, parse_quantity
+
+    voltage_v = None if args.voltage == "off" else parse_quantity(args.voltage, "V")
+    if voltage_v is not None and voltage_v <= 0:
+        raise ConfigError(f"{args.voltage}: a supply must be above 0 V", hint="3.3V, or off")
+    limit_a = parse_quantity(args.limit, "A") if args.limit is not None else None
+    meter = open_meter(args.meter)
+    try:
+        meter.open(keep_power=False)
+        meter.supply(voltage_v, limit_a)
+        info = meter.info
+    finally:
+        meter.close()
+    if args.json:
+        sys.stdout.write(json.dumps({"schema": 1, "model": info.model, "voltage_v": voltage_v}) + "\n")
+    elif voltage_v is None:
+        console().print(f"{info.model}: the board is off", markup=False, soft_wrap=True)
+    else:
+        said = f"{info.model}: the board is supplied with {format_si(voltage_v, 'V')}; it boots now"
+        console().print(said, markup=False, soft_wrap=True)
+    return 0
