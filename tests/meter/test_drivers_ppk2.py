@@ -133,8 +133,10 @@ def test_a_lost_byte_costs_three_words_not_the_rest(at: int, seed: int) -> None:
     assert abs(gap.index - at // 4) <= 2
     kept = np.delete(np.arange(500), np.arange(gap.index, gap.index + gap.missing))
     assert np.all(np.abs(trace.current_a - amps[kept]) <= 0.51 * resolution_a(amps[kept], CALIBRATION))
+    # Where the byte of the inputs was lost, the word before the gap has another's: debouncing ignores one sample.
     assert trace.digital is not None
-    assert np.array_equal(trace.digital, bits[kept])
+    different = np.flatnonzero(trace.digital != bits[kept])
+    assert set(different) <= {gap.index - 1}
     assert "resynchronised 1 times" in trace.notes[0]
 
 

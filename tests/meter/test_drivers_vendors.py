@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,16 +43,24 @@ STEPS = Timeline((0.0, 0.1, 0.3), (1e-3, 50e-3, 1e-3), edges=((0.1, 0b01), (0.2,
 CHARGE_C = 0.2 * 1e-3 + 0.2 * 50e-3  # of the first 0.4 s
 
 
-def recorded(meter: Driver, rate_hz: float, wait_s: float = 0.0) -> Trace:
+def recorded(meter: Driver, rate_hz: float, wait_s: float = 0.0, until: Callable[[], bool] = lambda: True) -> Trace:
+    """A recording of at least ``wait_s``, ended as soon as something is so."""
     try:
         meter.open()
         meter.configure(rate_hz)
         meter.start()
         time.sleep(wait_s)
+        eventually(until)
         return meter.stop()
     finally:
         meter.close()
         meter.close()
+
+
+def eventually(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
+    end_s = time.monotonic() + patience_s
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.01)
 
 
 def check(trace: Trace) -> None:
@@ -291,7 +300,7 @@ def test_monsoon_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     edges_s, levels_a = (0.1, 0.3, 0.5, 1.35), (1e-3, 50e-3, -2e-4, 0.4, 2.0)
     device = sim_monsoon.Monitor(Timeline((0.0, *edges_s), levels_a, supply_v=3.7))
     with plugged(device):
-        trace = recorded(monsoon.Monsoon(site="board", raw_folder=tmp_path), 1000, wait_s=1.5)
+        trace = recorded(monsoon.Monsoon(site="board", raw_folder=tmp_path), 1000, until=lambda: device.sampled >= 7250)
     assert trace.dt_s == 2e-4
     ticks = np.rint(SampleTimes(trace).between(0, trace.current_a.size) / trace.dt_s).astype(int)
     changes = np.flatnonzero(np.diff(trace.current_a)) + 1
@@ -319,7 +328,7 @@ def test_monsoon_twice_with_one_connection(tmp_path: Path) -> None:
         meter.configure(5000)
         for _ in range(2):
             meter.start()
-            time.sleep(0.35)
+            eventually(lambda: device.sampled >= 1750)
             trace = meter.stop()
             assert np.flatnonzero(np.diff(trace.current_a)).tolist() == [499 - BEFORE, 1499 - BEFORE]
             assert trace.gaps == ()
@@ -331,7 +340,7 @@ def test_what_a_monsoon_dropped_is_missing_in_its_place(tmp_path: Path) -> None:
     """Also where its counter of 16 bits begins anew.  What was dropped before the first sample is not missing."""
     device = sim_monsoon.Monitor(STEPS, faults=Faults(drop={BEFORE: 3, 700: 40, 1000: 1}), count=0x10000 - 30)
     with plugged(device):
-        trace = recorded(monsoon.Monsoon(raw_folder=tmp_path), 5000, wait_s=0.4)
+        trace = recorded(monsoon.Monsoon(raw_folder=tmp_path), 5000, until=lambda: device.sampled >= 1750)
     first = BEFORE + 3
     assert trace.gaps == (Gap(700 - first, 40), Gap(1000 - first - 40, 1))
     assert trace.notes == ("41 samples were dropped",)

@@ -127,6 +127,11 @@ class Monitor:
         self._next = self._sent_bytes = 0
         self._period = 1
 
+    @property
+    def sampled(self) -> int:
+        """Samples taken since the start."""
+        return self._next
+
     def attached(self) -> bool:
         return not self._gone
 
