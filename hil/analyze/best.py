@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hil.backend.run import Energy, Interval, PhaseFigures, Run
+from hil.backend.run import FIDELITIES, Energy, Interval, PhaseFigures, Run
 from hil.errors import ConfigError, did_you_mean
 from hil.units import parse_quantity
 
@@ -76,12 +76,24 @@ def parse_budget(items: Sequence[str]) -> Budget:
 def best_platforms(runs: Sequence[Run], budget: Budget, which: Which = "total") -> list[Best]:
     """Per network (by content), the choice among the runs on which it fits.
 
+    Of several runs on one platform (other backends, earlier ones) the nearest to hardware stands for it.
     ``which``: figures end to end (``total``), or of a further inference with the weights in place (``steady``).
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.network, run.network_info.hash), []).append(run)
-    return [_best(network, group, budget, which) for (network, _), group in groups.items()]
+    return [_best(network, nearest(group), budget, which) for (network, _), group in groups.items()]
+
+
+def nearest(runs: Sequence[Run]) -> list[Run]:
+    """Of each platform, operating point and overrides, the run of the best fidelity; of those the newest."""
+    found: dict[tuple[object, ...], Run] = {}
+    newest = sorted(runs, key=lambda run: run.provenance.created, reverse=True)
+    for run in sorted(newest, key=lambda run: FIDELITIES.index(run.fidelity)):
+        place = (run.platform, run.operating_point, *sorted(run.provenance.overrides.items()))
+        found.setdefault(place, run)
+    kept = {id(run) for run in found.values()}
+    return [run for run in runs if id(run) in kept]
 
 
 def _best(network: str, runs: Sequence[Run], budget: Budget, which: Which) -> Best:

@@ -47,7 +47,7 @@ def _print_run(run: Run, meter: MeterFigures, out: Console) -> None:
         )
     out.print(table)
     if meter.idle_power_w and meter.idle_drift_w is not None:
-        drift = meter.idle_drift_w / meter.idle_power_w
+        drift = round(meter.idle_drift_w / meter.idle_power_w, 3) + 0.0  # no minus before a zero
         say(out, f"idle: {format_si(meter.idle_power_w, 'W')}, {drift:+.1%} from before to after")
     say(out, f"accuracy: {meter.accuracy}")
     for note in meter.notes:

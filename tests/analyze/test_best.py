@@ -67,6 +67,16 @@ def test_the_fastest_and_those_that_cannot_be_told_apart() -> None:
     assert best.least_energy["chip"].run.platform == "near" and not best.least_energy["chip"].rivals
 
 
+def test_a_platform_is_no_rival_of_itself() -> None:
+    """Predicted and measured twice: the later measurement stands for the platform."""
+    predicted = run("a", 1e-3, 1e-3).model_copy(update={"fidelity": "calibrated", "backend": "analytic"})
+    early, late = run("a", 1.1e-3, 1e-3), run("a", 1.2e-3, 1e-3)
+    late = late.model_copy(update={"provenance": late.provenance.model_copy(update={"created": "2026-02-01T00:00:00"})})
+    (best,) = best_platforms([predicted, late, early, run("b", 9e-3, 1e-3)], Budget())
+    assert best.fastest is not None and best.fastest.run is late and best.fastest.rivals == ()
+    assert names(best.candidates) == ["a", "b"] and best.runs == 2
+
+
 def test_a_network_that_does_not_fit_is_no_candidate() -> None:
     (best,) = best_platforms([run("a", 1e-3, 1e-3).model_copy(update={"fits": False})], Budget())
     assert best.candidates == () and best.fastest is None and best.least_energy == {}

@@ -111,6 +111,7 @@ def test_an_instrument_without_a_serial_number_has_that_of_its_usb_port(
             meter.open()
             assert meter.info.serial == "C0FFEE"
             meter.configure(1000)
+            sim.sent.clear()  # of the time before
             meter.start()
             assert sim.sent.wait(20)
             trace = meter.stop()
