@@ -44,7 +44,8 @@ class Figures:
     """What a backend found out about one plan.
 
     ``sums`` has an entry per sum of phases (``hil.cost.SUMS``); ``op_latency_s`` one per op, None where unknown.
-    ``notes`` come after those of the plan; ``board`` to ``accuracy`` are there where a board ran the network.
+    ``notes`` come after those of the plan; ``board`` to ``accuracy`` are there where a board ran the network;
+    ``idle_power_w`` where a meter measured it.
     """
 
     backend: str
@@ -55,6 +56,7 @@ class Figures:
     notes: tuple[str, ...] = ()
     board: BoardFigures | None = None
     meter: MeterFigures | None = None
+    idle_power_w: Interval | None = None
     outputs: OutputFigures | None = None
     accuracy: Accuracy | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +82,7 @@ def make_model(target: Target, options: RunOptions) -> CostModel:
 def assemble(plan: Plan, index: int, predicted: Predicted, figures: Figures, options: RunOptions) -> Run:
     """The run of plan number ``index`` of the prediction."""
     target, model = plan.target, predicted.model
-    idle = interval(predicted.prediction.idle_power_w.at(index))
+    idle = figures.idle_power_w or interval(predicted.prediction.idle_power_w.at(index))
     simple: dict[str, PhaseCost] = {
         name: PhaseCost(part.latency_s.mean, part.energy_j.mean if part.energy_j else 0.0)
         for name, part in figures.phases.items()

@@ -8,7 +8,7 @@ otherwise the inferences between the laps are the only one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hil.board.codec import Border
 from hil.errors import MeterError
 from hil.meter.accuracy import Accuracy
 from hil.meter.align import Alignment, Evidence, align, digital_edges, fit, same_clock, uart_evidence
-from hil.meter.energy import PhaseEnergy, PhaseWindow, energy_by_phase, idle_power
+from hil.meter.energy import PhaseEnergy, PhaseWindow, energy_by_phase
 from hil.meter.trace import WINDOW_GAPS, SampleTimes
 from hil.meter.types import Trace, Trigger
 
@@ -45,12 +45,14 @@ class Told:
 
 @dataclass(frozen=True)
 class Energies:
-    """Energy by phase of one ``infer``; ``refused`` says why a phase has none.  ``windows`` are in the meter's time."""
+    """Energy by phase of one ``infer``; ``refused`` says why a phase has none.  ``windows`` are in the meter's time;
+    ``idle`` is the energy of one of both idle windows."""
 
     phases: Mapping[str, PhaseEnergy]
     refused: Mapping[str, MeterError]
     alignment: Alignment | None = None
-    windows: tuple[PhaseWindow, ...] = field(default=())
+    windows: tuple[PhaseWindow, ...] = ()
+    idle: PhaseEnergy | None = None
 
 
 def energies(trace: Trace, told: Told, *, scope: str, accuracy: Accuracy | None, trigger: Trigger) -> Energies:
@@ -63,11 +65,9 @@ def energies(trace: Trace, told: Told, *, scope: str, accuracy: Accuracy | None,
     idle = _idle(trace, alignment, *span(told))
     found: dict[str, PhaseEnergy] = {}
     refused: dict[str, MeterError] = {}
-    if idle:
-        try:
-            idle_power(trace, idle, alignment, accuracy)
-        except MeterError as error:  # energies above idle are lost then, gross ones are not
-            idle, refused[IDLE] = [], error
+    resting = energy_by_phase(trace, idle, alignment, scope=scope, accuracy=accuracy, refused=refused).get(IDLE)
+    if resting is None:  # energies above idle are lost then, gross ones are not
+        idle = []
     for tolerance, names in ((TOLERANCE, {INFERENCE}), (SHORT_TOLERANCE, {w.name for w in work} - {INFERENCE})):
         found |= energy_by_phase(
             trace,
@@ -83,7 +83,7 @@ def energies(trace: Trace, told: Told, *, scope: str, accuracy: Accuracy | None,
         PhaseWindow(w.name, alignment.to_meter(w.start_s), alignment.to_meter(w.end_s), w.inferences)
         for w in sorted([*work, *idle], key=lambda w: w.start_s)
     )
-    return Energies(found, refused, alignment, windows)
+    return Energies(found, refused, alignment, windows, resting)
 
 
 def _work(told: Told) -> list[PhaseWindow]:

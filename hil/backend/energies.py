@@ -12,7 +12,7 @@ import numpy as np
 from hil.backend.assemble import Figures
 from hil.backend.borders import INFERENCE
 from hil.backend.metered import MeteredEnergy
-from hil.backend.run import FIDELITIES, Energy, Fidelity, PhaseFigures
+from hil.backend.run import FIDELITIES, Energy, Fidelity, Interval, PhaseFigures
 from hil.backend.timed import repeated
 from hil.cost import SUMS
 from hil.meter.energy import Joules, PhaseEnergy
@@ -22,8 +22,8 @@ Kind = Literal["energy_j", "energy_above_idle_j"]
 NEGLIGIBLE = 0.01
 
 
-def with_energy(figures: Figures, energy: MeteredEnergy | None) -> Figures:
-    """The figures with what the meter measured.
+def with_energy(figures: Figures, energy: MeteredEnergy | None, scope: str) -> Figures:
+    """The figures with what the meter measured.  ``scope`` is that of the model's energies.
 
     A phase that is too short for the meter keeps the model's energy.  An inference that was refused has none: what was
     asked for is not known.  Sums are of parts of one scope, or there is none.
@@ -38,7 +38,17 @@ def with_energy(figures: Figures, energy: MeteredEnergy | None) -> Figures:
         nothing = {"energy_j": None, "energy_above_idle_j": None, "power_w": None}
         phases[INFERENCE] = phases[INFERENCE].model_copy(update=nothing)
     sums = {name: _summed(figures.sums[name], [phases[p] for p in SUMS[name] if p in phases]) for name in SUMS}
-    return replace(figures, phases=phases, sums=sums, meter=energy.meter)
+    return replace(figures, phases=phases, sums=sums, meter=energy.meter, idle_power_w=_idle(energy, scope))
+
+
+def _idle(energy: MeteredEnergy, scope: str) -> Interval | None:
+    """Measured idle power, where it is of the scope that the model's is: what the board takes while it waits."""
+    if not energy.idle or f"{energy.idle[0].site}, gross".casefold() != scope.casefold():
+        return None
+    joules = combined([Joules(one.mean_j, one.low_j, one.high_j) for one in energy.idle], scope, "measured")
+    assert joules is not None
+    second = float(np.median([one.duration_s for one in energy.idle]))
+    return Interval(mean=joules.mean / second, low=joules.low / second, high=joules.high / second)
 
 
 def _measured(old: PhaseFigures, windows: Sequence[PhaseEnergy], *, simulated: bool) -> PhaseFigures:

@@ -184,13 +184,14 @@ def _unclean() -> MeterError:
 class MeteredEnergy:
     """What was measured, a value per window: energies by phase, and what stands behind them.
 
-    ``latency_s``: seconds per inference by the meter's clock, where its energy was measured.  ``simulated``: by no
-    instrument.
+    ``latency_s``: seconds per inference by the meter's clock, where its energy was measured.  ``idle``: where it
+    was measured before and after.  ``simulated``: by no instrument.
     """
 
     phases: Mapping[str, Sequence[PhaseEnergy]]
     meter: MeterFigures
     latency_s: tuple[float, ...]
+    idle: Sequence[PhaseEnergy] = ()
     simulated: bool = False
 
 
@@ -210,8 +211,8 @@ def metered(traces: Traces, told: Sequence[Told], first: int = 1) -> MeteredEner
         folders.append(folder)
         notes += trace.notes
     refused = {name: error.message for part in reversed(found) for name, error in part.refused.items()}
-    names = [name for name in found[0].phases if name not in refused]
-    phases = {name: [part.phases[name] for part in found if name in part.phases] for name in names}
+    names = [name for name in found[0].phases if all(name in part.phases for part in found)]
+    phases = {name: [part.phases[name] for part in found] for name in names}
     windows = phases.get(INFERENCE, [])
     idle = windows[-1].idle if windows else None
     alignment = found[-1].alignment
@@ -237,7 +238,8 @@ def metered(traces: Traces, told: Sequence[Told], first: int = 1) -> MeteredEner
         traces=tuple(map(str, folders)),
     )
     latency_s = tuple(window.duration_s for window in windows)
-    return MeteredEnergy(phases, figures, latency_s, simulated=isinstance(traces, Simulated))
+    resting = [part.idle for part in found if part.idle is not None]
+    return MeteredEnergy(phases, figures, latency_s, resting, simulated=isinstance(traces, Simulated))
 
 
 def _short_of_mlperf(told: Sequence[Told], windows: Sequence[PhaseEnergy]) -> list[str]:

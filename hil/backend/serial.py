@@ -151,7 +151,7 @@ def _capture_of(options: RunOptions) -> Path:
 def _run_of(plan: Plan, options: RunOptions, seen: Observation, backend: str, capture: Path, started: str) -> Run:
     predicted = Predicted.of([plan], options)
     make = measured_figures if kind_of(seen.identity) is None else virtual_figures
-    figures = with_energy(make(plan, 0, predicted, seen, backend, capture), seen.energy)
+    figures = with_energy(make(plan, 0, predicted, seen, backend, capture), seen.energy, energy_scope(plan.target))
     run = assemble(plan, 0, predicted, figures, options)
     # The time of the measurement, not of its replay.
     return run.model_copy(update={"provenance": run.provenance.model_copy(update={"created": started})})

@@ -117,6 +117,8 @@ def test_the_inference_is_measured_with_a_pin_and_without(
     assert run.meter.idle_power_w == pytest.approx(IDLE_W, rel=0.05)
     assert run.meter.alignment.startswith("digital" if edges else "change-point")
     assert [Path(trace).is_dir() for trace in run.meter.traces] == [True]
+    assert run.idle_power_w is not None and run.idle_power_w.low <= IDLE_W <= run.idle_power_w.high
+    assert run.idle_power_w.mean == pytest.approx(IDLE_W, rel=0.02)
     # The platform's own scope: sums take the measured part in.
     assert run.total.energy_j is not None and run.total.energy_j.scope == energy.scope
 
@@ -167,6 +169,8 @@ def test_another_site_is_another_scope_and_no_sum(
     energy = run.phases["inference"].energy_j
     assert energy is not None and energy.scope == "whole board, gross"
     assert run.total.energy_j is None
+    (model,) = AnalyticBackend().run([plan], RunOptions())
+    assert run.idle_power_w == model.idle_power_w
 
 
 def test_lost_samples_invalidate_the_energy_and_keep_everything_else(
