@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from hil.errors import MeterError
 from hil.meter.accuracy import Accuracy
 from hil.meter.align import Evidence, align
+from hil.meter.drivers.ppk2 import decode
+from hil.meter.drivers.raw import Header
 from hil.meter.energy import PhaseEnergy, PhaseWindow, energy_by_phase
+from hil.meter.sim.ppk2 import CALIBRATION, encode
 from hil.meter.simulated import Faults, Scene, SimulatedMeter
+from hil.meter.types import Trace
 
 PHASES = ("npu_init", "weight_load", "input_load", "inference", "output_read", "post_process")
 GAIN_SD, OFFSET_SD_A = 0.005, 20e-6  # of the simulated instrument, as a resistor check would leave them
@@ -58,6 +63,8 @@ class Instrument:
     faults: Faults
     accuracy: Accuracy
     rate_hz: float = 100e3
+    words: bool = False  # what it measured goes through the words of a PPK2, whose ranges have steps of their own
+    lost_byte_s: float | None = None  # the line loses a byte of the word of that board time
 
 
 def benign(rng: np.random.Generator) -> dict[str, Instrument]:
@@ -92,6 +99,8 @@ def benign(rng: np.random.Generator) -> dict[str, Instrument]:
         "start": Instrument(start, exact),
         "slow (10 kS/s)": Instrument(slow, exact, rate_hz=10e3),
         "range-switch spikes": Instrument(spikes, exact),
+        # Less noise: its words know no negative current.
+        "auto-ranging (PPK2 words)": Instrument(replace(noise, noise_a=noise.noise_a / 10), exact, words=True),
         "together": Instrument(together, checked),
     }
     return {
@@ -107,26 +116,31 @@ def benign(rng: np.random.Generator) -> dict[str, Instrument]:
     }
 
 
-def planted(case: Case) -> dict[str, tuple[Faults, str | None]]:
-    """Faults that must be refused by name: the instrument's behaviour, and the scope asked for."""
+def planted(case: Case) -> dict[str, tuple[Instrument, str | None]]:
+    """Faults that must be refused by name: the instrument, and the scope asked for."""
     middle = case.phases[7]
     inside = (middle.start_s + middle.end_s) / 2
     base = Faults(noise_a=20e-6, start_s=-LEAD_S, tail_s=LEAD_S)
     peak_a = max(case.scene.power_w) / case.scene.supply_v
+
+    def instrument(**faults: Any) -> Instrument:
+        return Instrument(replace(base, **faults), Accuracy())
+
     return {
-        "gap in a phase": (replace(base, gaps=((inside, 7),)), None),
-        "samples lost unseen": (replace(base, gaps=((inside, 400),), unseen=True), None),
-        "clock stretched 1.33 times": (replace(base, clock_ratio=4 / 3), None),
-        "clock stretched 2 times": (replace(base, clock_ratio=2.0), None),
-        "over-range": (replace(base, limit_a=0.9 * peak_a), None),
-        "wrong scope": (base, "chip supply"),
-        "missing edge": (replace(base, lost_edges=(9,)), None),
-        "missing pulse": (replace(base, lost_edges=(9, 10)), None),
-        "extra edge": (replace(base, extra_edges_s=(inside,)), None),
-        "no edge at all": (replace(base, lost_edges=tuple(range(len(case.scene.edges_s)))), None),
-        "started too late": (replace(base, start_s=case.phases[2].start_s), None),
+        "gap in a phase": (instrument(gaps=((inside, 7),)), None),
+        "samples lost unseen": (instrument(gaps=((inside, 400),), unseen=True), None),
+        "misaligned word": (replace(instrument(), words=True, lost_byte_s=inside), None),
+        "clock stretched 1.33 times": (instrument(clock_ratio=4 / 3), None),
+        "clock stretched 2 times": (instrument(clock_ratio=2.0), None),
+        "over-range": (instrument(limit_a=0.9 * peak_a), None),
+        "wrong scope": (instrument(), "chip supply"),
+        "missing edge": (instrument(lost_edges=(9,)), None),
+        "missing pulse": (instrument(lost_edges=(9, 10)), None),
+        "extra edge": (instrument(extra_edges_s=(inside,)), None),
+        "no edge at all": (instrument(lost_edges=tuple(range(len(case.scene.edges_s)))), None),
+        "started too late": (instrument(start_s=case.phases[2].start_s), None),
         "together": (
-            replace(base, gaps=((inside, 7),), limit_a=0.9 * peak_a, lost_edges=(9, 10), clock_ratio=4 / 3),
+            instrument(gaps=((inside, 7),), limit_a=0.9 * peak_a, lost_edges=(9, 10), clock_ratio=4 / 3),
             "chip supply",
         ),
     }
@@ -138,10 +152,26 @@ def measured(case: Case, instrument: Instrument, seed: int, scope: str | None = 
     meter.configure(instrument.rate_hz)
     meter.start()
     trace = meter.stop()
+    if instrument.words:
+        trace = through_words(trace, instrument)
     alignment = align(trace, Evidence(edges_s=case.scene.edges_s))
     return energy_by_phase(
         trace, case.phases, alignment, scope=scope, idle=case.idle, accuracy=instrument.accuracy, tolerance=0.5
     )
+
+
+def through_words(trace: Trace, instrument: Instrument) -> Trace:
+    """The trace as a PPK2 sends it and hil's driver decodes it."""
+    supply_v = float(np.mean(trace.voltage_v))
+    settings = {"modifiers": dict(CALIBRATION), "voltage_v": supply_v, "mode": "source"}
+    amps = np.maximum(np.asarray(trace.current_a, np.float64), 0.0)
+    assert trace.digital is not None
+    words = encode(np.arange(amps.size), amps, trace.digital, calibration=CALIBRATION, vdd_v=supply_v)
+    data = words.astype("<u4").view(np.uint8)
+    if instrument.lost_byte_s is not None:
+        sample = round((instrument.lost_byte_s - instrument.faults.start_s) * instrument.rate_hz)
+        data = np.delete(data, 4 * sample + 1)
+    return decode(Header("ppk2", "PORT", trace.site, instrument.rate_hz, trace.info, settings), data)
 
 
 def truth(case: Case) -> tuple[dict[str, float], dict[str, float]]:
@@ -202,9 +232,9 @@ def detections(timelines: int = 20, seed: int = 1) -> dict[str, list[MeterError 
     found: dict[str, list[MeterError | None]] = {}
     for index in range(timelines):
         case = random_case(np.random.default_rng([seed, index]))
-        for fault, (faults, scope) in planted(case).items():
+        for fault, (instrument, scope) in planted(case).items():
             try:
-                measured(case, Instrument(faults, Accuracy()), seed=index, scope=scope)
+                measured(case, instrument, seed=index, scope=scope)
                 found.setdefault(fault, []).append(None)
             except MeterError as error:
                 found.setdefault(fault, []).append(error)

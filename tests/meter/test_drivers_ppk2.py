@@ -74,7 +74,7 @@ def test_one_word_by_hand() -> None:
     word = np.array([1000 | 1 << 14 | 5 << 18 | 0x81 << 24], np.uint32)
     assert word.astype("<u4").tobytes() == bytes([0xE8, 0x43, 0x14, 0x81])
     expected_a = 4000 * (1.8 / 163840) / 101.65
-    assert Converter(modifiers, 3.3)(word) == pytest.approx([expected_a])
+    assert Converter(modifiers, 3.3)(word)[1] == pytest.approx([expected_a])
 
 
 def test_every_constant_enters_the_formula_as_documented() -> None:
@@ -84,7 +84,7 @@ def test_every_constant_enters_the_formula_as_documented() -> None:
     word = np.array([2500 | 2 << 14], np.uint32)
     constants = dict(zip(("R", "GS", "GI", "O", "S", "I", "UG"), (r, gs, gi, o, s, i, ug), strict=True))
     modifiers = {name: (1.0, 1.0, value, 1.0, 1.0) for name, value in constants.items()}
-    assert Converter(modifiers, vdd)(word) == pytest.approx([expected_a])
+    assert Converter(modifiers, vdd)(word)[1] == pytest.approx([expected_a])
 
 
 @settings(max_examples=50, deadline=None)
@@ -182,16 +182,25 @@ def test_noise_is_searched_in_linear_time() -> None:
 
 
 def settled_one_by_one(ranges: np.ndarray, current: Float) -> list[float]:
-    """The filter as the reference tells it, a sample at a time: two running means of all samples, in place of the three
-    samples from a change of range on; in range 4 the first two of these do not enter the means."""
-    low = top = float(current[0])
-    last, since, result = ranges[0], 99, []
-    for place, value in zip(ranges, current, strict=True):
+    """A sample at a time: what has not settled takes the next value that has; where the range changed again before, it
+    lies on the straight line between the settled ones on both sides."""
+    last, since, settled = ranges[0], 99, []
+    for place in ranges:
         since = 0 if place != last else since + 1
         last = place
-        if not (place == 4 and since < 2):
-            low, top = 0.18 * value + 0.82 * low, 0.06 * value + 0.94 * top
-        result.append((top if place == 4 else low) if since < 3 else float(value))
+        settled.append(since >= 3)
+    result = []
+    for k, value in enumerate(current):
+        before = next((m for m in range(k, -1, -1) if settled[m]), 0)
+        after = next((m for m in range(k, len(current)) if settled[m]), None)
+        end = len(current) if after is None else after
+        level = current[before] if after is None else current[after]
+        if settled[k]:
+            result.append(float(value))
+        elif end - before - 1 <= 3:
+            result.append(float(level))
+        else:
+            result.append(float(current[before] + (level - current[before]) * (k - before) / (end - before)))
     return result
 
 
@@ -203,10 +212,13 @@ def test_the_filter_after_a_change_of_range_equals_one_sample_at_a_time(
     ranges = np.concatenate([np.full(length, place) for place, length in stretches])
     adc = (np.arange(ranges.size) * 997) % 16000
     words = (adc | ranges << 14).astype(np.uint32)
-    plain = np.concatenate([Converter(DEFAULTS, 3.3)(words[k : k + 1]) for k in range(words.size)])  # never a change
+    # Each by itself there is never a change.
+    plain = np.concatenate([Converter(DEFAULTS, 3.3)(words[k : k + 1], end=True)[1] for k in range(words.size)])
     convert = Converter(DEFAULTS, 3.3)
-    in_blocks = np.concatenate([convert(words[k : k + block]) for k in range(0, words.size, block)])
-    assert in_blocks == pytest.approx(settled_one_by_one(ranges, plain))
+    parts = [convert(words[k : k + block]) for k in range(0, words.size, block)]
+    parts.append(convert(words[:0], end=True))
+    assert np.array_equal(np.concatenate([part for part, _ in parts]), words)
+    assert np.concatenate([part for _, part in parts]) == pytest.approx(settled_one_by_one(ranges, plain))
 
 
 def test_decoding_is_far_faster_than_real_time() -> None:

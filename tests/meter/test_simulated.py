@@ -86,6 +86,7 @@ def test_wrong_use_is_named() -> None:
 PLANTED = {
     "gap in a phase": "GapError",
     "samples lost unseen": "StretchError",
+    "misaligned word": "GapError",
     "clock stretched 1.33 times": "StretchError",
     "clock stretched 2 times": "StretchError",
     "over-range": "OverRangeError",

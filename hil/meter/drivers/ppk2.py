@@ -7,8 +7,8 @@ opcode with arguments, the calibration is a text, samples are 32-bit words, litt
     bits 14-16 range, 0 to 4          bits 24-31  logic inputs
 
 With ``x = (4 ADC - O) * (1.8 / 163840) / R`` in amperes, each range having its own constants and ``Vdd`` in volts, the
-current is ``UG * (x * (GS * x + GI) + S * Vdd + I)``.  Just after a change of range the ADC still settles; there a
-running mean takes the place of three samples.
+current is ``UG * (x * (GS * x + GI) + S * Vdd + I)``.  Just after a change of range the ADC still settles: the next
+settled sample takes the place of three.
 
 The counter tells lost words exactly, modulo 64.  A word that does not count on from the one before is a fault: the
 decoder looks for the next place, byte by byte, from where eight words count on, so a lost byte costs three words and
@@ -60,10 +60,9 @@ _NEVER_ZERO = ("R", "GI", "UG")  # a zero there means that nothing was stored
 
 _RUN = 8  # words that must count on before a new alignment is believed
 _TAIL_RUN = 4  # the same at the end of a recording
-_BLOCK_WORDS = 1 << 18
+_BLOCK_WORDS = 1 << 17
 _SETTLE = 3  # samples after a change of range
-_HELD = 2  # of these, in the highest range, too far off to enter the mean
-_ALPHA, _ALPHA_TOP = 0.18, 0.06  # of the running means: for ranges 0-3, and for range 4
+_WAITING = 1 << 16  # samples that never settle are given up then
 
 Words = npt.NDArray[np.uint32]
 _NO_WORDS: Words = np.empty(0, np.uint32)
@@ -235,7 +234,13 @@ def _links(piece: Bytes) -> npt.NDArray[np.bool_]:
 
 
 class Converter:
-    """Words to amperes, block by block: carries the running means and the last change of range from block to block."""
+    """Words to amperes, block by block.
+
+    For three samples after a change of range the ADC still settles.  The current changed where the range did, so what
+    it settles at takes their place; Nordic's application shows a running mean of the time before, which puts every step
+    up too late and so takes energy from what begins with it.  Where the range changes again before it has settled, the
+    current is near the border of two ranges, or a pulse too short to measure: a straight line goes across.
+    """
 
     def __init__(self, modifiers: Mapping[str, tuple[float, ...]], vdd_v: float) -> None:
         constant = {name: np.array(modifiers[name], dtype=np.float64) for name in DEFAULTS}
@@ -244,42 +249,45 @@ class Converter:
         self._square = constant["UG"] * constant["GS"]
         self._linear = constant["UG"] * constant["GI"]
         self._constant = constant["UG"] * (constant["S"] * vdd_v + constant["I"])
-        self._means: list[float] | None = None
-        self._range = 0
-        self._since_change = _SETTLE  # samples since the range changed, the change itself being 0
+        self._last: tuple[int, float] | None = None  # range and current of the last sample that had settled
+        self._waiting: Words = np.empty(0, np.uint32)  # what has not settled yet
 
-    def __call__(self, words: Words) -> Float:
-        """Shape ``[n]`` to ``[n]``."""
+    def __call__(self, words: Words, *, end: bool = False) -> tuple[Words, Float]:
+        """The words whose current is known now, and their currents; the others wait for the next block, or the end."""
+        words = np.concatenate([self._waiting, words])
         if words.size == 0:
-            return np.empty(0)
+            return words, np.empty(0)
         ranges = ((words >> np.uint32(14)) & np.uint32(7)).astype(np.intp)
         x = ((words & np.uint32(ADC_MAX)) * 4.0 - self._offset[ranges]) * self._scale[ranges]
         current = x * (self._square[ranges] * x + self._linear[ranges]) + self._constant[ranges]
-        return self._settle(ranges, current)
+        index = np.arange(words.size)
+        before = self._last[0] if self._last is not None else ranges[:1]
+        changed = np.diff(ranges, prepend=before) != 0
+        settled = index - np.maximum.accumulate(np.where(changed, index, -_SETTLE)) >= _SETTLE
+        known = np.flatnonzero(settled)
+        ready = words.size if end or words.size > _WAITING else int(known[-1]) + 1 if known.size else 0
+        self._waiting = words[ready:]
+        if ready == 0:
+            return words[:0], current[:0]
+        ends = _ends(current, known, self._last)
+        nearest = np.searchsorted(ends[0], index[:ready])
+        length = ends[0][nearest] - ends[0][np.maximum(nearest - 1, 0)] - 1  # of the stretch that a sample is in
+        after, across = ends[1][nearest], np.interp(index[:ready], *ends)
+        result = np.where(settled[:ready], current[:ready], np.where(length <= _SETTLE, after, across))
+        self._last = int(ranges[ready - 1]), float(result[-1])
+        return words[:ready], result
 
-    def _settle(self, ranges: npt.NDArray[np.intp], current: Float) -> Float:
-        from scipy.signal import lfilter
 
-        if self._means is None:
-            self._means, self._range = [float(current[0])] * 2, int(ranges[0])
-        index = np.arange(ranges.size)
-        changed = np.diff(ranges, prepend=self._range) != 0
-        since = index - np.maximum.accumulate(np.where(changed, index, -self._since_change - 1))
-        settling, top = since < _SETTLE, ranges == RANGES - 1
-        entering = ~(top & (since < _HELD))  # what enters the means
-        place = np.cumsum(entering)  # of the last one that entered, from 1
-        result = current.copy()
-        for number, (alpha, where) in enumerate(((_ALPHA, settling & ~top), (_ALPHA_TOP, settling & top))):
-            before = self._means[number]
-            if not entering.any():
-                result[where] = before
-                continue
-            means, _ = lfilter([alpha], [1, alpha - 1], current[entering], zi=[(1 - alpha) * before])
-            means = np.concatenate(([before], means))
-            result[where] = means[place[where]]
-            self._means[number] = float(means[-1])
-        self._range, self._since_change = int(ranges[-1]), int(min(since[-1], _SETTLE))
-        return result
+def _ends(
+    current: Float, known: npt.NDArray[np.intp], last: tuple[int, float] | None
+) -> tuple[npt.NDArray[np.intp], Float]:
+    """Places and values between which unsettled stretches lie: the settled samples, the one before the block, and the
+    last one again behind it."""
+    first = last[1] if last is not None else float(current[known[0]] if known.size else np.median(current))
+    values = current[known]
+    final = float(values[-1]) if known.size else first
+    places = np.concatenate(([-1], known, [current.size])).astype(np.intp)
+    return places, np.concatenate(([first], values, [final]))
 
 
 def decode(header: Header, data: Bytes) -> Trace:
@@ -297,8 +305,7 @@ def decode(header: Header, data: Bytes) -> Trace:
     split, convert = Split(data), Converter(constants, vdd_v)
     clipped: list[tuple[int, int]] = []
     with Spool(beside=data) as spool:
-        for words in split:
-            amps = convert(words)
+        for words, amps in _converted(split, convert):
             over = (amps > FULL_SCALE_A) | ((words & np.uint32(0x1FFFF)) == (RANGES - 1) << 14 | ADC_MAX)
             clipped += [(spool.samples + begin, spool.samples + end) for begin, end in runs(over)]
             spool.append(current_a=amps, digital=words >> np.uint32(24))
@@ -322,6 +329,12 @@ def decode(header: Header, data: Bytes) -> Trace:
         info=header.info,
         notes=tuple(notes),
     )
+
+
+def _converted(split: Split, convert: Converter) -> Iterator[tuple[Words, Float]]:
+    for words in split:
+        yield convert(words)
+    yield convert(np.empty(0, np.uint32), end=True)
 
 
 # --- the instrument -------------------------------------------------------------------------------------------------
