@@ -25,7 +25,10 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser = verb(verbs, "meter", "record or show a power trace, check a meter, supply a board", "hil meter show trace")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     record = verb(
-        actions, "record", "record a power trace", "hil meter record --meter 'ppk2?voltage_v=3.3' --seconds 5 --out trace"
+        actions,
+        "record",
+        "record a power trace",
+        "hil meter record --meter 'ppk2?voltage_v=3.3' --seconds 5 --out trace",
     )
     record.add_argument("--meter", required=True, metavar="METER", help="which one (see hil meters)")
     record.add_argument("--seconds", type=float, default=10.0, metavar="N", help="how long (default: 10)")
