@@ -95,6 +95,8 @@ def assemble(plan: Plan, index: int, predicted: Predicted, figures: Figures, opt
         host_in_inference=npu is None or any(plan.placements[i].phase == "inference" for i in plan.fallback),
     )
     timeline = simulate(simple, idle.mean, schedule)
+    # Without the energy of a phase, or with energies of different scope, nobody knows the power over time.
+    powered = figures.sums["total"].energy_j is not None
     static_sigma = model.parameters["static_power_w"].prior.sigma
     total = figures.sums["total"].energy_j
     wide = total.high / total.mean if total is not None and total.mean > 0 else 1.0
@@ -117,9 +119,9 @@ def assemble(plan: Plan, index: int, predicted: Predicted, figures: Figures, opt
         ops=ops,
         npu_macs=plan.npu_macs,
         peak_macs_per_s=npu.peak_macs_per_cycle.value * target.npu_clock_hz if npu is not None else None,
-        duty=_duty(target, simple, idle.mean, static_sigma, wide, options),
+        duty=_duty(target, simple, idle.mean, static_sigma, wide, options) if powered else (),
         period_s=options.period_s,
-        timeline=_timeline(timeline),
+        timeline=_timeline(timeline, powered=powered),
         board=figures.board,
         meter=figures.meter,
         outputs=figures.outputs,
@@ -198,10 +200,10 @@ def _network(plan: Plan) -> NetworkFigures:
     )
 
 
-def _timeline(timeline: SocTimeline) -> Timeline:
+def _timeline(timeline: SocTimeline, *, powered: bool) -> Timeline:
     times, power = timeline.power_trace()
     end = max((s.end_s for s in timeline.segments if s.inference < STORED_INFERENCES), default=0.0)
-    last = int((times <= end).sum())
+    last = int((times <= end).sum()) if powered else 0
     return Timeline(
         segments=tuple(
             TimelineSegment(
@@ -210,7 +212,7 @@ def _timeline(timeline: SocTimeline) -> Timeline:
                 start_s=s.start_s,
                 end_s=s.end_s,
                 inference=s.inference,
-                power_w=s.power_w,
+                power_w=s.power_w if powered else 0.0,
             )
             for s in timeline.segments
             if s.inference < STORED_INFERENCES

@@ -15,7 +15,7 @@ from hil.backend.metered import MeteredEnergy
 from hil.backend.run import FIDELITIES, Energy, Fidelity, Interval, PhaseFigures
 from hil.backend.timed import repeated
 from hil.cost import SUMS
-from hil.meter.energy import Joules, PhaseEnergy
+from hil.meter.energy import Joules, PhaseEnergy, same_site
 
 Kind = Literal["energy_j", "energy_above_idle_j"]
 # A sum counts as measured where the parts that nobody measured make up less than this.
@@ -30,7 +30,9 @@ def with_energy(figures: Figures, energy: MeteredEnergy | None, scope: str) -> F
     """
     if energy is None:
         return figures
-    phases = dict(figures.phases)
+    phases, notes = dict(figures.phases), figures.notes
+    if not same_site(energy.meter.site, scope):
+        notes = (*notes, f"measured at {energy.meter.site}, the model's figures are of {scope}: no sum has both")
     for name, windows in energy.phases.items():
         if name in phases:
             phases[name] = _measured(phases[name], windows, simulated=energy.simulated)
@@ -38,12 +40,14 @@ def with_energy(figures: Figures, energy: MeteredEnergy | None, scope: str) -> F
         nothing = {"energy_j": None, "energy_above_idle_j": None, "power_w": None}
         phases[INFERENCE] = phases[INFERENCE].model_copy(update=nothing)
     sums = {name: _summed(figures.sums[name], [phases[p] for p in SUMS[name] if p in phases]) for name in SUMS}
-    return replace(figures, phases=phases, sums=sums, meter=energy.meter, idle_power_w=_idle(energy, scope))
+    return replace(
+        figures, phases=phases, sums=sums, meter=energy.meter, idle_power_w=_idle(energy, scope), notes=notes
+    )
 
 
 def _idle(energy: MeteredEnergy, scope: str) -> Interval | None:
     """Measured idle power, where it is of the scope that the model's is: what the board takes while it waits."""
-    if not energy.idle or f"{energy.idle[0].site}, gross".casefold() != scope.casefold():
+    if not energy.idle or not same_site(energy.idle[0].site, scope):
         return None
     joules = combined([Joules(one.mean_j, one.low_j, one.high_j) for one in energy.idle], scope, "measured")
     assert joules is not None
@@ -73,24 +77,26 @@ def combined(parts: Sequence[Joules | None], scope: str, fidelity: Fidelity) -> 
         return None
     centre = float(np.median([part.mean_j for part in known]))
     own = max((part.high_j - part.low_j) / 2 for part in known)
+    # A median of more than two scatters more than a mean: sqrt(pi / 2) times for many normal ones.
     scatter = repeated([part.mean_j for part in known], 0.0)
-    half = math.hypot(own, scatter.high - scatter.mean)
-    return Energy(mean=centre, low=max(centre - half, 0.0), high=centre + half, scope=scope, fidelity=fidelity)
+    more = math.sqrt(math.pi / 2) if len(known) > 2 else 1.0
+    half = math.hypot(own, more * (scatter.high - scatter.mean))
+    return Energy(mean=centre, low=centre - half, high=centre + half, scope=scope, fidelity=fidelity)
 
 
 def _summed(old: PhaseFigures, parts: Sequence[PhaseFigures]) -> PhaseFigures:
-    gross = _sum(parts, "energy_j")
+    gross = summed(parts, "energy_j")
     seconds = old.latency_s.mean
     return old.model_copy(
         update={
             "energy_j": gross,
-            "energy_above_idle_j": _sum(parts, "energy_above_idle_j"),
+            "energy_above_idle_j": summed(parts, "energy_above_idle_j"),
             "power_w": gross.mean / seconds if gross is not None and seconds > 0 else None,
         }
     )
 
 
-def _sum(parts: Sequence[PhaseFigures], kind: Kind) -> Energy | None:
+def summed(parts: Sequence[PhaseFigures], kind: Kind) -> Energy | None:
     """The sum of the parts that take time.
 
     The errors of one instrument are common to its parts, and those of the model to its own: half widths add up within
@@ -105,13 +111,21 @@ def _sum(parts: Sequence[PhaseFigures], kind: Kind) -> Energy | None:
     for one, fidelity in zip(energies, fidelities, strict=True):
         halves[fidelity == "measured"] += (one.high - one.low) / 2
     mean = math.fsum(one.mean for one in energies)
-    counting = [f for one, f in zip(energies, fidelities, strict=True) if one.mean >= NEGLIGIBLE * mean]
     half = math.hypot(*halves.values())
     return energies[0].model_copy(
-        update={
-            "mean": mean,
-            "low": max(mean - half, 0.0),
-            "high": mean + half,
-            "fidelity": max(counting or fidelities, key=FIDELITIES.index),
-        }
+        update={"mean": mean, "low": mean - half, "high": mean + half, "fidelity": _worst(energies, fidelities)}
     )
+
+
+def _worst(energies: Sequence[Energy], fidelities: Sequence[Fidelity]) -> Fidelity:
+    """The fidelity of a sum: the worst of its parts, leaving out those that are negligible together."""
+    whole = math.fsum(abs(one.mean) for one in energies)
+    for fidelity in reversed(FIDELITIES):
+        parts = [
+            abs(one.mean)
+            for one, of in zip(energies, fidelities, strict=True)
+            if FIDELITIES.index(of) >= FIDELITIES.index(fidelity)
+        ]
+        if parts and math.fsum(parts) >= NEGLIGIBLE * whole:
+            return fidelity
+    return fidelities[0]

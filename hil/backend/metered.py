@@ -6,13 +6,13 @@ stored beside the capture of the session, with how they were made: a replay take
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 from hil.backend.borders import IDLE_S, INFERENCE, MARGIN_S, Energies, Told, energies, span
 from hil.backend.run import MeterFigures
@@ -21,19 +21,22 @@ from hil.board.clock import Clock
 from hil.board.session import InferResult, Session
 from hil.errors import MeterError
 from hil.files import write_atomic
-from hil.meter.accuracy import Accuracy
+from hil.meter.accuracy import Accuracy, require_sane
+from hil.meter.align import UNKNOWN_SKEW, Alignment, no_crystals
 from hil.meter.energy import PhaseEnergy
 from hil.meter.errors import FormatError
+from hil.meter.phases import BESIDE, phases_csv
 from hil.meter.simulated import Scene, SimulatedMeter
 from hil.meter.store import load_trace, save_trace
 from hil.meter.types import MeterInfo, PowerMeter, Trace, Trigger
 
 SCHEMA = 1
-PHASES_FILE = "phases.csv"
 # An ``infer`` that had to be repeated leaves two in one trace: it is recorded anew, so often.
 RECORDINGS = 3
 # MLPerf Tiny's rule for energy: so many windows of so many seconds.
 MLPERF_WINDOWS, MLPERF_WINDOW_S = 5, 10.0
+# Fewer, and a meter that does not average between its samples shows what it happens to meet.
+SAMPLES_PER_INFERENCE = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,15 @@ class Setup:
     rate_hz: float
     trigger: Trigger
     accuracy: Accuracy | None
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class Metered:
+    """One ``infer`` under the meter.  ``host_s``: from the command to the answer, by the host's clock."""
+
+    result: InferResult
+    host_s: float
 
 
 class Traces(Protocol):
@@ -53,7 +65,7 @@ class Traces(Protocol):
     @property
     def setup(self) -> Setup: ...
 
-    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
+    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> Metered:
         """One ``infer`` under the meter."""
         ...
 
@@ -71,14 +83,13 @@ class Recorder:
         self._meter, self._stem, self._clock = meter, stem, clock
         _write_setup(stem, setup)
 
-    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
+    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> Metered:
         """Raises MeterError where the meter fails, or the ``infer`` had to be repeated each time."""
         for _ in range(RECORDINGS):
-            result, trace = self._record(session, inferences, warmups, expected_s)
-            if result.attempts == 1:
-                path = _trace_folder(self._stem, len(self._kept) + 1)
-                self._kept.append(save_trace(trace, path))  # before anybody judges it
-                return result
+            found = self._record(session, inferences, warmups, expected_s)
+            if found.result.attempts == 1:
+                return found
+            self._kept.pop()  # its folder is written anew
         raise _unclean()
 
     def trace(self, number: int, told: Told) -> tuple[Path, Trace]:
@@ -86,48 +97,55 @@ class Recorder:
         path = self._kept[number - 1]
         return path, load_trace(path)
 
-    def _record(self, session: Session, inferences: int, warmups: int, expected_s: float) -> tuple[InferResult, Trace]:
-        traces: list[Trace] = []
-        clock, trigger = self._clock, self.setup.trigger
-        self._meter.start(trigger)
-        if trigger == "software":
+    def _record(self, session: Session, inferences: int, warmups: int, expected_s: float) -> Metered:
+        clock, number = self._clock, len(self._kept) + 1
+        self._meter.start(self.setup.trigger)
+        if self.setup.trigger == "software":
             clock.sleep(IDLE_S)
         asked_s = clock.now_s()
+        answered_s: list[float] = []
 
         def answered(answer: Inference) -> None:
             """Before anything is asked again: that would be in the trace too."""
-            if traces:
+            if answered_s:
                 return
+            answered_s.append(clock.now_s())
             if answer.start_us is not None and answer.end_us is not None:
                 # A board in virtual time answers sooner than its power would be over.
                 work_s = (answer.end_us - answer.start_us) * 1e-6 * (1 + warmups / inferences)
                 clock.sleep(max(0.0, work_s - (clock.now_s() - asked_s)))
             clock.sleep(IDLE_S)
-            traces.append(self._meter.stop())
+            # Stored before anything can go wrong with the board, and before anybody judges it.
+            self._kept.append(save_trace(self._meter.stop(), _trace_folder(self._stem, number)))
 
         result = session.infer(inferences, warmups, expected_s, answered)
-        return result, traces[0]
+        return Metered(result, answered_s[0] - asked_s)
 
 
 class Stored:
     """Traces of an earlier run, in its order."""
 
-    def __init__(self, stem: Path) -> None:
-        """Raises FormatError where their setup is damaged."""
+    def __init__(self, stem: Path, clock: Clock) -> None:
+        """``clock``: that of the capture.  Raises FormatError where their setup is damaged or gone."""
         self.setup = _read_setup(_setup_file(stem))
-        self._stem = stem
+        self._stem, self._clock = stem, clock
 
     @staticmethod
     def there(stem: Path) -> bool:
-        return _setup_file(stem).is_file()
+        return _setup_file(stem).is_file() or _trace_folder(stem, 1).is_dir()
 
-    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
+    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> Metered:
         """As often as it was recorded."""
         for _ in range(RECORDINGS):
-            result = session.infer(inferences, warmups, expected_s)
+            asked_s = self._clock.now_s()
+            answered_s: list[float] = []
+            result = session.infer(inferences, warmups, expected_s, partial(self._note, answered_s))
             if result.attempts == 1:
-                return result
+                return Metered(result, answered_s[0] - asked_s)
         raise _unclean()
+
+    def _note(self, answered_s: list[float], answer: Inference) -> None:
+        answered_s.append(self._clock.now_s())
 
     def trace(self, number: int, told: Told) -> tuple[Path, Trace]:
         """Raises FormatError where it is damaged."""
@@ -148,8 +166,8 @@ class Simulated:
         self._meter, self._stem, self._power_w, self._idle_w = meter, stem, power_w, idle_w
         _write_setup(stem, setup)
 
-    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> InferResult:
-        return session.infer(inferences, warmups, expected_s)
+    def infer(self, session: Session, inferences: int, warmups: int, expected_s: float) -> Metered:
+        return Metered(session.infer(inferences, warmups, expected_s), 0.0)
 
     def trace(self, number: int, told: Told) -> tuple[Path, Trace]:
         """Raises MeterError for a board that tells no laps: its clock is the scene's."""
@@ -184,13 +202,14 @@ def _unclean() -> MeterError:
 class MeteredEnergy:
     """What was measured, a value per window: energies by phase, and what stands behind them.
 
-    ``latency_s``: seconds per inference by the meter's clock, where its energy was measured.  ``idle``: where it
-    was measured before and after.  ``simulated``: by no instrument.
+    ``latency_s``: seconds per inference by the meter's clock, where its energy was measured; the length of a window is
+    known to ``resolution_s``.  ``idle``: where it was measured before and after.  ``simulated``: by no instrument.
     """
 
     phases: Mapping[str, Sequence[PhaseEnergy]]
     meter: MeterFigures
     latency_s: tuple[float, ...]
+    resolution_s: float
     idle: Sequence[PhaseEnergy] = ()
     simulated: bool = False
 
@@ -207,11 +226,15 @@ def metered(traces: Traces, told: Sequence[Told], first: int = 1) -> MeteredEner
     for number, one in enumerate(told, start=first):
         folder, trace = traces.trace(number, one)
         found.append(energies(trace, one, scope=setup.site, accuracy=setup.accuracy, trigger=setup.trigger))
-        write_atomic(folder / PHASES_FILE, _phases_csv(found[-1]))
+        if not isinstance(traces, Stored):  # which may lie where nothing can be written
+            write_atomic(folder / BESIDE, phases_csv(found[-1].windows))
         folders.append(folder)
         notes += trace.notes
     refused = {name: error.message for part in reversed(found) for name, error in part.refused.items()}
-    names = [name for name in found[0].phases if all(name in part.phases for part in found)]
+    for name in dict.fromkeys(name for part in found for name in part.phases):
+        if any(name not in part.phases for part in found):
+            refused.setdefault(name, "it was not measured in every window")
+    names = [name for name in found[0].phases if name not in refused]
     phases = {name: [part.phases[name] for part in found] for name in names}
     windows = phases.get(INFERENCE, [])
     idle = windows[-1].idle if windows else None
@@ -219,6 +242,7 @@ def metered(traces: Traces, told: Sequence[Told], first: int = 1) -> MeteredEner
     info = setup.info
     notes += [f"{name} not measured: {why.removeprefix(f'{name}: ')}" for name, why in refused.items()]
     notes += _short_of_mlperf(told, windows)
+    notes += _doubts(setup, windows, [part.alignment for part in found if part.alignment is not None])
     figures = MeterFigures(
         model=info.model,
         serial=info.serial,
@@ -233,13 +257,33 @@ def metered(traces: Traces, told: Sequence[Told], first: int = 1) -> MeteredEner
         idle_power_w=idle.power_w if idle is not None else None,
         idle_drift_w=idle.drift_w if idle is not None else None,
         windows_j=tuple(window.mean_j for window in windows),
+        parts_j=dict(windows[-1].parts_j) if windows else {},
         refused=refused,
         notes=tuple(dict.fromkeys(notes)),
         traces=tuple(map(str, folders)),
     )
     latency_s = tuple(window.duration_s for window in windows)
+    resolution_s = math.hypot(
+        1 / setup.rate_hz, UNKNOWN_SKEW * max((w.duration_s * w.inferences for w in windows), default=0)
+    )
     resting = [part.idle for part in found if part.idle is not None]
-    return MeteredEnergy(phases, figures, latency_s, resting, simulated=isinstance(traces, Simulated))
+    return MeteredEnergy(phases, figures, latency_s, resolution_s, resting, simulated=setup.simulated)
+
+
+def _doubts(setup: Setup, windows: Sequence[PhaseEnergy], alignments: Sequence[Alignment]) -> list[str]:
+    """What a reader must know of figures that were not refused."""
+    notes = []
+    apart = max(alignments, key=lambda one: abs(one.skew), default=None)
+    if apart is not None and no_crystals(apart.skew, apart.skew_sd_ppm * 1e-6):
+        notes.append(
+            f"the clocks of board and meter differ by {apart.skew:+.2%}: an oscillator without a crystal, or samples "
+            "lost unseen; the intervals hold either"
+        )
+    shortest_s = min((window.duration_s for window in windows if window.inferences > window.windows), default=None)
+    if shortest_s is not None and setup.rate_hz * shortest_s < SAMPLES_PER_INFERENCE:
+        many = setup.rate_hz * shortest_s
+        notes.append(f"{many:.2g} samples per inference: right only if the meter averages between its samples")
+    return notes
 
 
 def _short_of_mlperf(told: Sequence[Told], windows: Sequence[PhaseEnergy]) -> list[str]:
@@ -276,16 +320,12 @@ def _read_setup(path: Path) -> Setup:
         if document["schema"] != SCHEMA:
             raise FormatError(f"{path}: schema {document['schema']}, this version reads {SCHEMA}")
         known = {field.name: document[field.name] for field in fields(Setup)}
-        accuracy = known["accuracy"]
-        known |= {"info": MeterInfo(**known["info"]), "accuracy": Accuracy(**accuracy) if accuracy else None}
-        return Setup(**known)
+        accuracy = Accuracy(**known["accuracy"]) if known["accuracy"] else None
+        setup = Setup(**known | {"info": MeterInfo(**known["info"]), "accuracy": accuracy})
+        if accuracy is not None:
+            require_sane(accuracy)
+        if not 0 < setup.rate_hz < math.inf or not setup.site or setup.trigger not in get_args(Trigger):
+            raise ValueError(f"{setup.rate_hz} Hz at '{setup.site}', {setup.trigger} trigger")
+        return setup
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{path}: not the setup of a meter: {error}", hint="measure again") from error
-
-
-def _phases_csv(found: Energies) -> bytes:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("name", "start_s", "end_s", "inferences"))
-    table.writerows((w.name, f"{w.start_s:.9f}", f"{w.end_s:.9f}", w.inferences) for w in found.windows)
-    return text.getvalue().encode()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from hil import zoo
 from hil.backend.base import BoardOptions
 from hil.backend.borders import Told
-from hil.backend.metered import MeteredEnergy, Traces, metered
+from hil.backend.metered import Metered, MeteredEnergy, Traces, metered
 from hil.backend.run import Accuracy, BoardFigures, OutputFigures
 from hil.board.codec import OpTime, PhaseTime
-from hil.board.session import Identity, InferResult, Session
+from hil.board.session import Identity, Session
 from hil.emulator.program import label
 from hil.errors import ConfigError, LinkError, NetworkError
 from hil.network import Network
@@ -42,7 +42,7 @@ class Observation:
     """What a board reported.
 
     ``phase_samples_s``: seconds per execution of a phase, one sample per window; ``op_s``: seconds per inference of ops
-    that the board timed by themselves.
+    that the board timed by themselves.  ``resolution_s``: of a whole window of inferences.
     """
 
     identity: Identity
@@ -53,6 +53,7 @@ class Observation:
     board: BoardFigures
     notes: tuple[str, ...] = ()
     energy: MeteredEnergy | None = None
+    resolution_s: float = LAP_RESOLUTION_S
 
 
 def observe(
@@ -76,20 +77,22 @@ def observe(
     times: dict[str, list[float]] = {}
     told: list[Told] = []
     for _ in range(options.windows):
-        result = _infer(session, traces, inferences, warmups, expected_s)
+        found = _infer(session, traces, inferences, warmups, expected_s)
+        result = found.result
         phases = {time.name: time.ns * 1e-9 / time.count for time in _phases(session, identity) if time.count}
         if result.latency_s is not None:
             phases.setdefault("inference", result.latency_s)
         for phase, seconds in phases.items():
             times.setdefault(phase, []).append(seconds)
         if traces is not None:
-            told.append(_told(session, identity, result, phases, baud))
-    energy = None
+            told.append(_told(session, identity, found, phases, baud))
+    energy, resolution_s = None, LAP_RESOLUTION_S
     if traces is not None:
         energy = metered(traces, told, first=1 + used)
         notes += energy.meter.notes
-        if energy.latency_s:  # a board in energy mode tells no times
-            times.setdefault("inference", list(energy.latency_s))
+        if energy.latency_s and "inference" not in times:  # a board in energy mode tells no times
+            times["inference"] = list(energy.latency_s)
+            resolution_s = energy.resolution_s
     if "inference" not in times:
         why = energy.meter.refused.get("inference", "") if energy is not None else ""
         raise LinkError(
@@ -119,6 +122,7 @@ def observe(
         board,
         notes,
         energy,
+        resolution_s,
     )
 
 
@@ -157,9 +161,9 @@ def _check_identity(session: Session, identity: Identity, plan: Plan) -> tuple[s
     return ()
 
 
-def _infer(session: Session, traces: Traces | None, inferences: int, warmups: int, expected_s: float) -> InferResult:
+def _infer(session: Session, traces: Traces | None, inferences: int, warmups: int, expected_s: float) -> Metered:
     if traces is None:
-        return session.infer(inferences, warmups, expected_s)
+        return Metered(session.infer(inferences, warmups, expected_s), 0.0)
     return traces.infer(session, inferences, warmups, expected_s)
 
 
@@ -180,8 +184,8 @@ def _inferences(
         latency_s = None
     else:  # in energy mode the meter tells the time
         used = 1
-        result = traces.infer(session, repeat, warmups, 0.0)
-        trial = metered(traces, [_told(session, identity, result, {}, 0)])
+        found = traces.infer(session, repeat, warmups, 0.0)
+        trial = metered(traces, [_told(session, identity, found, {}, 0)])
         if not trial.latency_s:
             raise ConfigError(
                 f"{repeat} inferences in energy mode cannot be timed: {trial.meter.refused.get('inference', '')}",
@@ -194,16 +198,18 @@ def _inferences(
     return inferences, latency_s * (inferences + warmups), used
 
 
-def _told(session: Session, identity: Identity, result: InferResult, phases_s: Mapping[str, float], baud: int) -> Told:
+def _told(session: Session, identity: Identity, found: Metered, phases_s: Mapping[str, float], baud: int) -> Told:
     """What a meter's trace is held against."""
+    result = found.result
     laps_us = (result.lap_start_us, result.lap_end_us)
-    before_s = sum(phases_s.get(phase, 0.0) for phase in _BEFORE) + result.warmups * phases_s.get("inference", 0.0)
     return Told(
         result.inferences,
         (laps_us[0] * 1e-6, laps_us[1] * 1e-6) if laps_us[0] is not None and laps_us[1] is not None else None,
-        session.borders() if "borders" in identity.features else (),
-        before_s,
-        baud,
+        borders=session.borders() if "borders" in identity.features else (),
+        before_s=sum(phases_s.get(name, 0.0) for name in _BEFORE) + result.warmups * phases_s.get("inference", 0.0),
+        baud=baud,
+        warmups=result.warmups,
+        host_s=found.host_s if kind_of(identity) is None else None,
     )
 
 

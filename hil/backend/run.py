@@ -181,7 +181,8 @@ class BoardFigures(Model):
 class MeterFigures(Model):
     """The instrument behind a measured energy: which one, at which site, and how its clock was brought to the board's.
 
-    ``accuracy`` says what its gain and offset rest on.  ``windows_j``: gross energy of one inference in each window.
+    ``accuracy`` says what its gain and offset rest on.  ``windows_j``: gross energy of one inference in each window;
+    ``parts_j``: what makes the uncertainty of the last one's (one sigma each, ``hil.meter.energy``).
     ``refused``: phases whose energy could not be measured, and why.  ``traces`` are folders beside the captures.
     """
 
@@ -198,6 +199,7 @@ class MeterFigures(Model):
     idle_power_w: float | None = None
     idle_drift_w: float | None = None
     windows_j: tuple[float, ...] = ()
+    parts_j: dict[str, float] = {}
     refused: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from hil.board.codec import BAUD
 from hil.board.session import Limits, Session, open_session
 from hil.errors import ConfigError
 from hil.meter.accuracy import checks_folder, load_check
+from hil.meter.energy import same_site
 from hil.meter.registry import open_meter
 from hil.meter.simulated import SimulatedMeter
 from hil.plan import PHASES, Plan
@@ -66,15 +67,17 @@ class SerialBackend:
         if spec is None:
             yield None
             return
-        site = asked.site or energy_scope(plan.target).partition(",")[0]
+        own = energy_scope(plan.target).partition(",")[0]
+        site = own if asked.site is None or same_site(asked.site, own) else asked.site.partition(",")[0].strip()
         meter = open_meter(spec, site=site, raw_folder=capture.parent)
         try:
             meter.open()
             # An instrument shows the most at its highest rate; a simulated one has none.
             usual_hz = meter.rate_hz if isinstance(meter, SimulatedMeter) else meter.caps.rate_max_hz
-            rate_hz = meter.configure(asked.meter_rate_hz or usual_hz)
+            rate_hz = meter.configure(usual_hz if asked.meter_rate_hz is None else asked.meter_rate_hz)
             accuracy = load_check(checks_folder(), meter.info)
-            setup = Setup(meter.info, site, rate_hz, asked.meter_trigger, accuracy)
+            simulated = isinstance(meter, SimulatedMeter)
+            setup = Setup(meter.info, site, rate_hz, asked.meter_trigger, accuracy, simulated)
             if isinstance(meter, SimulatedMeter):
                 yield Simulated(meter, setup, capture.with_suffix(""), *_power(plan, options))
             else:
@@ -124,7 +127,7 @@ class ReplayBackend:
         recording = read_capture(path)
         link = ReplayLink(recording)
         header, stem = recording.header, path.with_suffix("")
-        traces = Stored(stem) if Stored.there(stem) else None
+        traces = Stored(stem, link) if Stored.there(stem) else None
         with Session(link.open, clock=link, limits=Limits.of(header.limits), mode=header.mode) as session:
             session.connect()
             seen = observe(session, plan, options.board, options.repeat, traces, header.baud)
@@ -167,7 +170,8 @@ def measured_figures(
     for phase in PHASES:
         samples = seen.phase_samples_s.get(phase)
         if samples is not None:
-            resolution_s = LAP_RESOLUTION_S / (seen.board.inferences if phase == "inference" else 1)
+            window = phase == "inference"
+            resolution_s = seen.resolution_s / seen.board.inferences if window else LAP_RESOLUTION_S
             phases[phase] = timed(model.phases.get(phase), repeated(samples, resolution_s), fidelity, samples)
     return Figures(
         backend=backend,

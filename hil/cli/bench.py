@@ -171,9 +171,15 @@ def _check_board(
 
     if args.backend == "analytic" and options.board != BoardOptions():
         raise ConfigError("the analytic backend has no board", hint="--backend qemu, renode, serial or replay")
-    if args.backend != "serial" and (args.meter or args.meter_rate or args.site or args.meter_trigger != "software"):
+    told = [name for name in ("meter_rate", "site") if getattr(args, name) is not None]
+    told += ["meter_trigger"] if args.meter_trigger != "software" else []
+    if args.meter == "":
+        raise ConfigError("--meter '': which one?", hint="hil meters lists them")
+    if args.backend != "serial" and (args.meter or told):
         hint = "a replay takes the traces beside the capture" if args.backend == "replay" else "--backend serial"
         raise ConfigError(f"no meter can watch {args.backend}", hint=hint)
+    if told and args.meter is None and args.board is None:
+        raise ConfigError(f"--{told[0].replace('_', '-')} without a meter", hint="--meter NAME; hil meters lists them")
     if args.backend not in ("serial", "replay"):
         if args.port or args.board or args.capture:
             raise ConfigError(f"--port, --board and --capture mean nothing to {args.backend}", hint="--backend serial")

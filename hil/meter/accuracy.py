@@ -169,7 +169,7 @@ def read_check(path: Path, serial: str | None = None) -> StoredCheck:
         if document["schema"] != SCHEMA or serial not in (None, document["serial"]):
             raise FormatError(f"{path}: a check of schema {document['schema']}, serial {document['serial']}")
         accuracy = Accuracy(**{field.name: document[field.name] for field in fields(Accuracy)})
-        _require_sane(accuracy)
+        require_sane(accuracy)
         return StoredCheck(
             path, str(document["model"]), str(document["serial"]), str(document.get("date", "")), accuracy
         )
@@ -179,7 +179,7 @@ def read_check(path: Path, serial: str | None = None) -> StoredCheck:
         raise FormatError(f"{path}: not a resistor check: {error}", hint="remove it and check again") from error
 
 
-def _require_sane(accuracy: Accuracy) -> None:
+def require_sane(accuracy: Accuracy) -> None:
     """Raises ValueError for figures that no check gives."""
     figures: Mapping[str, Any] = {k: v for k, v in asdict(accuracy).items() if k != "source" and v is not None}
     for name, value in figures.items():

@@ -30,6 +30,7 @@ HOLD_S = 50e-6  # a level counts once it has held for so long (MLPerf's EnergyRu
 PULSE_SAMPLES = 3  # and for more than two samples
 STRETCH = 0.05  # clocks that differ by more: no oscillator does (an untuned RC one is within 3 %)
 UNKNOWN_SKEW = 100e-6  # one sigma of a skew that was not measured: two crystals of 50 ppm each, and some
+CRYSTALS = 500e-6  # two crystals differ by less: beyond it is an RC oscillator, or samples were lost unseen
 BENT = 20e-6  # of the span: how far oscillators that warm up may leave the line
 HOST_JITTERS = 100  # a window timed by the host's clock must be that many times its jitter
 _TRANSITIONS = 1_000_000  # more on one input is a wire that floats
@@ -371,6 +372,7 @@ def fit(
         raise _unmatched(board, meter, where, reach_s)
     if abs(slope - 1) > STRETCH:
         raise _stretched(float(slope), where)
+    # Edges in step with the sampling all err alike: averaging does not help against that (``common_s``).
     spare = len(board) - 2
     scatter = float(residual @ residual) / spare if spare > 0 else 0.0
     variance = max(scatter, edge_sd_s**2 + board_sd_s**2)
@@ -385,12 +387,21 @@ def fit(
             (float(covariance[0, 0]), float(covariance[0, 1])),
             (float(covariance[1, 0]), float(covariance[1, 1])),
         ),
-        # Edges in step with the sampling all err alike: averaging does not help against that.
-        common_s=edge_sd_s,
+        common_s=float(np.hypot(edge_sd_s, _unseen_s(board, float(slope - 1), float(covariance[1, 1]) ** 0.5))),
         # What the meter's steps do not explain is the board's: it moves the borders of phases too.
         jitter_s=float(np.sqrt(max(scatter - edge_sd_s**2, 0.0) + board_sd_s**2)),
         residual_s=float(np.abs(residual).max()),
     )
+
+
+def _unseen_s(board_s: Float, skew: float, skew_sd: float) -> float:
+    """How far two edges may mislead: samples lost unseen between them look like a skew, and move what lies between."""
+    return abs(skew) * float(np.ptp(board_s)) / 2 if len(board_s) == 2 and no_crystals(skew, skew_sd) else 0.0
+
+
+def no_crystals(skew: float, skew_sd: float) -> bool:
+    """Whether clocks differ by more than two crystals do, and by more than is uncertain."""
+    return abs(skew) > max(CRYSTALS, 3 * skew_sd)
 
 
 def _offset_only(method: Method, board_s: float, meter_s: float, sd_s: float) -> Alignment:

@@ -7,8 +7,8 @@ over its windows first):
 ========== ============================================================================================================
 noise      white noise of standard deviation s on n samples: s * dt * sqrt(n); s from the median absolute successive
            difference (robust against the phase's own steps)
-sampling   steps between samples: ``Moments.step_squares_j2`` / 12; added up over windows, because a board in step
-           with the meter errs alike each time
+sampling   steps between samples: ``Moments.step_squares_j2`` / 12 without what noise makes of it; added up over
+           windows and over the inferences of a window, because a board in step with the meter errs alike each time
 quantising step / sqrt(12), the same for all samples of a constant signal; noise dithers it away as
            exp(-2 (pi s / step)^2) (the first harmonic of the quantiser's error: Carbone and Petri, IEEE Trans. Instrum.
            Meas. 43(3), 1994).  Step and noise by magnitude, because instruments change their range
@@ -16,7 +16,9 @@ quantising step / sqrt(12), the same for all samples of a constant signal; noise
 spikes     excursions of at most three samples cannot be told from range switching: their whole energy
 gain       gain and voltage of the instrument, relative
 offset     current offset times voltage times time; not in energies above idle, where it cancels
-clock      seconds of the meter's clock, relative
+clock      seconds of the meter's clock, relative; all of the skew where no two crystals differ so much: samples that
+           were lost unseen look the same
+gaps       where samples may be missing: their time, times half of the range of power
 borders    offset and skew of the alignment move all borders together; jitter moves each by itself: what lies on the
            side that a border moves to is gained or lost
 idle       of the idle power that is subtracted: noise, quantising, and the drift between before and after / sqrt(12)
@@ -34,10 +36,10 @@ import numpy as np
 
 from hil.errors import MeterError
 from hil.meter.accuracy import Accuracy
-from hil.meter.align import UNKNOWN_SKEW, Alignment, check_length
+from hil.meter.align import UNKNOWN_SKEW, Alignment, check_length, no_crystals
 from hil.meter.errors import ClockError, ScopeError, TraceError, WindowError
 from hil.meter.quantising import NO_STEPS, Steps, quantising_a
-from hil.meter.trace import Integrator, SampleTimes, check_window, voltage_at
+from hil.meter.trace import Integrator, Moments, SampleTimes, check_window, missing_in, voltage_at
 from hil.meter.types import Float, Trace
 from hil.units import format_si
 
@@ -47,6 +49,8 @@ _SAMPLED = 1 << 16  # samples that noise and step of a phase are estimated from
 _BLOCK = 1 << 12  # of neighbours among them
 _FEWEST = 16  # samples of one window that tell noise
 _SPIKE_SIGMAS, _SPIKE_LEVEL = 20.0, 0.25  # of the noise, and of the phase's own power
+_TOUCH_S = 1e-9  # windows may overlap by the rounding of their borders
+_NO_RAILS = {"", "unknown", "whole board", "chip supply"}  # several rails, or nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class PhaseWindow:
     """A stretch of board time; windows of the same name are repetitions of one phase.
 
     ``inferences``: how many went by in it.  ``gaps_allowed``: the share of it that may be missing (``WINDOW_GAPS`` for
-    long windows over many inferences).
+    long windows over many inferences).  ``border_sd_s``: of each border, beside the alignment's (one sigma).
     """
 
     name: str
@@ -62,13 +66,14 @@ class PhaseWindow:
     end_s: float
     inferences: int = 1
     gaps_allowed: float = 0.0
+    border_sd_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Regulator:
     """A regulator between the meter and what is asked for: energy behind it = ``efficiency`` * energy before it.
 
-    Raises TraceError for an efficiency that is no share.
+    Raises TraceError for an efficiency that is no share, ScopeError where both sites are one.
     """
 
     input_site: str
@@ -82,6 +87,11 @@ class Regulator:
             raise TraceError(
                 f"a regulator with an efficiency of {self.efficiency:g} ± {self.efficiency_sd:g}",
                 hint="expected a share above 0, at most 1",
+            )
+        if same_site(self.input_site, self.output_site):
+            raise ScopeError(
+                f"a regulator from {self.input_site} to {self.output_site}: both are one site",
+                hint="the meter is before it; name what is behind it, such as 'chip supply'",
             )
 
 
@@ -151,23 +161,34 @@ def check_scope(site: str, scope: str, regulator: Regulator | None = None) -> st
     return site
 
 
+def same_site(one: str, other: str) -> bool:
+    """Whether two sites, or scopes, name the same place."""
+    return _words(one) == _words(other)
+
+
 def _words(site: str) -> str:
     plain = " ".join(site.split(",")[0].replace("-", " ").casefold().split())
     return {"chip": "chip supply"}.get(plain, plain)
 
 
 def idle_power(
-    trace: Trace, windows: Sequence[PhaseWindow], alignment: Alignment, accuracy: Accuracy | None = None
+    trace: Trace,
+    windows: Sequence[PhaseWindow],
+    alignment: Alignment,
+    accuracy: Accuracy | None = None,
+    work: Sequence[PhaseWindow] = (),
 ) -> IdlePower:
     """Idle power from windows before and after the work, first and last in time.
 
-    Raises WindowError for fewer than two, and what ``check_window`` does.
+    Raises WindowError for fewer than two and for windows that are not around ``work``, as far as that is given; and what
+    ``check_window`` does.
     """
     if len(windows) < 2:
         raise WindowError(
             f"idle measured in {len(windows)} windows, expected one before and one after the work",
             hint="a drift between both is seen only so",
         )
+    _require_around(windows, work, alignment)
     accuracy = accuracy or Accuracy()
     steps = _converter_steps(trace, accuracy)
     integrator = _integrator(trace, accuracy)
@@ -191,6 +212,34 @@ def idle_power(
     )
 
 
+def _require_around(idle: Sequence[PhaseWindow], work: Sequence[PhaseWindow], alignment: Alignment) -> None:
+    """Raises WindowError unless there is idle before all work and after it, and none in it.
+
+    A border may be off by its uncertainty, but not by half of an idle window.
+    """
+    if not work:
+        return
+    first_s, last_s = min(phase.start_s for phase in work), max(phase.end_s for phase in work)
+    border_s = max(alignment.border_s, *(window.border_sd_s for window in (*idle, *work)))
+    before = after = False
+    for rest in idle:
+        slack_s = min(border_s, (rest.end_s - rest.start_s) / 2) + _TOUCH_S
+        for phase in work:
+            if min(rest.end_s, phase.end_s) - max(rest.start_s, phase.start_s) > slack_s:
+                raise WindowError(
+                    f"{rest.name} from {rest.start_s:.6f} s to {rest.end_s:.6f} s lies in {phase.name}, "
+                    f"from {phase.start_s:.6f} s to {phase.end_s:.6f} s",
+                    hint="idle is where the board does nothing else: before and after the work",
+                )
+        before |= rest.end_s <= first_s + slack_s
+        after |= rest.start_s >= last_s - slack_s
+    if not (before and after):
+        raise WindowError(
+            f"no idle {'after' if before else 'before'} the work, which is from {first_s:.6f} s to {last_s:.6f} s",
+            hint="one idle window before all of the work, and one after it: a drift between both is seen only so",
+        )
+
+
 def energy_by_phase(
     trace: Trace,
     phases: Sequence[PhaseWindow],
@@ -200,28 +249,30 @@ def energy_by_phase(
     idle: Sequence[PhaseWindow] = (),
     accuracy: Accuracy | None = None,
     regulator: Regulator | None = None,
-    tolerance: float = 0.05,
+    tolerance: float | Mapping[str, float] = 0.05,
     refused: dict[str, MeterError] | None = None,
 ) -> dict[str, PhaseEnergy]:
     """The energy of every phase, by name in the order of their first windows.
 
     ``scope``: what the figures are to be of; None takes the site of the trace.  ``idle``: windows before and after the
-    work.  ``tolerance``: relative, what the figures must be good for; a window whose borders sampling blurs by more
-    than a fifth of it is refused.
-    Raises ScopeError; GapError, OverRangeError, OutsideError, WindowError for a phase that cannot be measured: with
+    work.  ``tolerance``: relative, what the figures must be good for, all or by name; a window whose borders sampling
+    blurs by more than a fifth of it is refused.
+    Raises ScopeError, WindowError for idle that is not around the work; GapError, OverRangeError, OutsideError, WindowError for a phase that cannot be measured: with
     ``refused`` given they are put there by name and the other phases are returned.
     """
     accuracy = accuracy or Accuracy()
     steps = _converter_steps(trace, accuracy)
     site = check_scope(trace.site, scope or (regulator.output_site if regulator else trace.site), regulator)
-    if not 0 < tolerance < 1:
-        raise WindowError(f"a tolerance of {tolerance:g}, expected a share between 0 and 1")
-    base = idle_power(trace, idle, alignment, accuracy) if idle else None
+    names = list(dict.fromkeys(phase.name for phase in phases))
+    tolerances = tolerance if isinstance(tolerance, Mapping) else dict.fromkeys([*names, ""], tolerance)
+    if (wrong := next((share for share in tolerances.values() if not 0 < share < 1), None)) is not None:
+        raise WindowError(f"a tolerance of {wrong:g}, expected a share between 0 and 1")
+    base = idle_power(trace, idle, alignment, accuracy, phases) if idle else None
     found: dict[str, PhaseEnergy] = {}
-    for name in dict.fromkeys(phase.name for phase in phases):
+    for name in names:
         windows = [phase for phase in phases if phase.name == name]
         try:
-            found[name] = _phase(trace, windows, alignment, site, base, accuracy, steps, regulator, tolerance)
+            found[name] = _phase(trace, windows, alignment, site, base, accuracy, steps, regulator, tolerances[name])
         except MeterError as error:
             if refused is None:
                 raise
@@ -256,6 +307,16 @@ def _phase(
     time_s, volts = float(length_s.sum()), character.voltage_v
     sides = _sides(integrator, borders, max(alignment.border_s, dt_s))
     efficiency = regulator.efficiency if regulator else 1.0
+    missing_s = dt_s * sum(missing_in(integrator.times, start_s, end_s) for start_s, end_s in borders)
+
+    def _sampling(moment: Moments, seconds: float, window: PhaseWindow) -> float:
+        noise_j2 = 2 * character.noise_w**2 * dt_s * seconds  # squares of steps that noise makes
+        squares_j2 = max(moment.step_squares_j2 - noise_j2, 0.0)
+        if window.inferences == 1:
+            return sqrt(squares_j2 / 12)
+        # In step, the error of a burst takes two values, up to a whole sampling interval: an interval for uniform errors
+        # holds only one of them.
+        return sqrt(squares_j2 / 6 * window.inferences)
 
     def parts(baseline_w: float) -> tuple[float, dict[str, float], dict[str, float]]:
         """Total energy above ``baseline_w``, and its standard uncertainties: of each window its own, and common."""
@@ -267,12 +328,13 @@ def _phase(
             "jitter": jitter,
         }
         shared = {
-            "sampling": fsum(sqrt(moment.step_squares_j2 / 12) for moment in moments),
+            "sampling": fsum(map(_sampling, moments, length_s, windows)),
             "quantising": character.quantising_w * time_s,
             "spikes": fsum(moment.spikes_j for moment in moments),
             "gain": hypot(accuracy.gain_sd, accuracy.voltage_sd) * relative,
-            "clock": UNKNOWN_SKEW * relative,
+            "clock": clock_sd(alignment) * relative,
             "borders": common,
+            "gaps": missing_s * character.range_w / 2,
         }
         if regulator is not None:
             shared["regulator"] = regulator.efficiency_sd / regulator.efficiency * relative
@@ -311,21 +373,38 @@ def _phase(
     )
 
 
+def check_rails(sites: Sequence[str], total: str) -> None:
+    """Raises ScopeError unless ``sites`` are single rails, all of them others, and ``total`` is what they add up to."""
+    parts = [_words(site) for site in sites]
+    if len(set(parts)) < len(parts):
+        raise ScopeError(
+            f"rails at {', '.join(map(repr, sites))}: one is in there twice",
+            hint="files of other tools do not know their site: --site for each",
+        )
+    for part, site in zip(parts, sites, strict=True):
+        if part in _NO_RAILS:
+            raise ScopeError(f"'{site}' is not one rail", hint="what is added up are single rails, such as 'rail VDDIO'")
+    if not (whole := _words(total)) or whole in parts:
+        raise ScopeError(
+            f"the sum of {', '.join(map(repr, sites))} cannot be called '{total}'",
+            hint="say what they add up to: 'chip supply'",
+        )
+
+
 def add_rails(rails: Sequence[Mapping[str, PhaseEnergy]], site: str) -> dict[str, PhaseEnergy]:
     """The sum over several rails, phase by phase, named ``site``.
 
     Each rail's trace was aligned with the board by itself; what is common to a rail's windows may be common to the
     rails too (one instrument, one reference), so it is added up, not in quadrature; above idle the intervals add up.
-    Raises ClockError where a rail was not aligned, ScopeError for rails that are one, TraceError for different phases.
+    Raises ClockError where a rail was not aligned, ScopeError for parts that are no single rails, are one, or are the
+    sum itself (``check_rails``), TraceError for different phases.
     """
     if not rails or any(set(rail) != set(rails[0]) for rail in rails):
         raise TraceError("rails with different phases cannot be added", hint="measure all of them over the same run")
     found: dict[str, PhaseEnergy] = {}
     for name in rails[0]:
         parts = [rail[name] for rail in rails]
-        sites = [_words(part.site) for part in parts]
-        if len(set(sites)) < len(sites):
-            raise ScopeError(f"{name}: rails {', '.join(part.site for part in parts)}: one is in there twice")
+        check_rails([part.site for part in parts], site)
         if len(parts) > 1 and any(part.aligned_by in (None, "host clock") for part in parts):
             raise ClockError(
                 f"{name}: rails measured by clocks that were not brought together",
@@ -371,12 +450,14 @@ def add_rails(rails: Sequence[Mapping[str, PhaseEnergy]], site: str) -> dict[str
 
 @dataclass(frozen=True, slots=True)
 class _Character:
-    """What the samples of a phase are like: noise and quantising error of power, the level of spikes, mean voltage."""
+    """What the samples of a phase are like: noise and quantising error of power, the level of spikes, mean voltage, and
+    how far the highest power is from the lowest."""
 
     noise_w: float
     quantising_w: float
     spike_w: float
     voltage_v: float
+    range_w: float
 
 
 def _integrator(trace: Trace, accuracy: Accuracy) -> Integrator:
@@ -385,6 +466,12 @@ def _integrator(trace: Trace, accuracy: Accuracy) -> Integrator:
 
 def _joules(mean_j: float, sd_j: float) -> Joules:
     return Joules(mean_j, mean_j - COVERAGE_FACTOR * sd_j, mean_j + COVERAGE_FACTOR * sd_j)
+
+
+def clock_sd(alignment: Alignment) -> float:
+    """Standard uncertainty of the meter's seconds, relative: crystals, or all of a skew that no crystals have."""
+    lost = no_crystals(alignment.skew, alignment.skew_sd_ppm * 1e-6)
+    return abs(alignment.skew) if lost else UNKNOWN_SKEW
 
 
 def _check_rate(name: str, dt_s: float, length_s: float, inferences: int, tolerance: float) -> None:
@@ -424,7 +511,8 @@ def _character(integrator: Integrator, borders: Sequence[tuple[float, float]], s
     level_w = float(np.median(np.abs(np.concatenate(power))))
     watts = voltage / integrator.gain
     spike_w = max(_SPIKE_SIGMAS * max(noise_w, step_a * watts), _SPIKE_LEVEL * level_w)
-    return _Character(noise_w, error_a * watts, spike_w or np.inf, voltage)
+    range_w = float(max(part.max() for part in power) - min(part.min() for part in power))
+    return _Character(noise_w, error_a * watts, spike_w or np.inf, voltage, range_w)
 
 
 def _spread(first: int, stop: int, most: int) -> list[tuple[int, int]]:
@@ -459,10 +547,11 @@ def _sides(integrator: Integrator, borders: Sequence[tuple[float, float]], reach
 def _border_parts(sides_w: Float, windows: Sequence[PhaseWindow], alignment: Alignment) -> tuple[float, float]:
     """Joules (one sigma) by the borders' own jitter, and by offset and skew, which move them all.
 
-    A border that moves by ``d`` adds or takes the power on the side that it moves to.  Sigma points: one column of the
-    Cholesky factor of the alignment's covariance at a time, in both directions, the worse counts.
+    A border that moves by ``d`` adds or takes the power on the side that it moves to.  Sigma points: one
+    principal axis of the alignment's covariance at a time, in both directions, the worse counts.
     """
-    jitter = alignment.jitter_s * float(np.sqrt((np.abs(sides_w).max(axis=2) ** 2).sum()))
+    own_s = np.hypot(alignment.jitter_s, [window.border_sd_s for window in windows])[:, None]
+    jitter = float(np.sqrt(((own_s * np.abs(sides_w).max(axis=2)) ** 2).sum()))
     at_s = np.array([[window.start_s, window.end_s] for window in windows]) - alignment.pivot_s
     variance = np.asarray(alignment.covariance) + np.array([[alignment.common_s**2, 0.0], [0.0, 0.0]])
     values, vectors = np.linalg.eigh(variance)

@@ -25,6 +25,12 @@ class MeterRefused(MeterError):
     """The instrument understood and declined, or reported a fault of its own (over-current, supply off)."""
 
 
+class StorageError(MeterError):
+    """A recording cannot be written: a folder that is none, a full disk."""
+
+    exit_code = 2
+
+
 class NotSupported(MeterError):
     """The instrument cannot do what was asked: supply a board, take this rate, trigger in hardware."""
 

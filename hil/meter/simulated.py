@@ -88,6 +88,7 @@ class SimulatedMeter:
     ) -> None:
         self.scene, self.faults, self.site, self.seed = scene, faults, site, seed
         self.rate_hz = 100e3
+        self._records = 0  # each has noise of its own
         self._powered = True
         self._trigger: Trigger | None = None
 
@@ -108,6 +109,9 @@ class SimulatedMeter:
     def start(self, trigger: Trigger = "software") -> None:
         self._trigger = trigger
 
+    def problem(self) -> None:
+        """It has none."""
+
     def stop(self) -> Trace:
         """The trace from the start to ``tail_s`` after the scene's end.  Raises TraceError without start or scene."""
         if self._trigger is None:
@@ -125,7 +129,8 @@ class SimulatedMeter:
         self._trigger = None
 
     def _record(self, scene: Scene, start_s: float) -> Trace:
-        faults, rng = self.faults, np.random.default_rng(self.seed)
+        faults, rng = self.faults, np.random.default_rng([self.seed, self._records])
+        self._records += 1
         step_s = 1 / (self.rate_hz * faults.clock_ratio)  # of board time between samples
         count = int((scene.end_s + faults.tail_s - start_s) / step_s)
         if not 2 <= count <= _MOST:
@@ -167,8 +172,13 @@ class SimulatedMeter:
 
 
 def with_faults(*, site: str = "whole board", seed: int = 0, **faults: float) -> SimulatedMeter:
-    """A meter with these of the ``Faults``, by name.  Raises SettingError for a step or clock that cannot be."""
+    """A meter with these of the ``Faults``, by name.  Raises SettingError, by name too, for one that cannot be."""
+    for name, value in {"seed": seed, **faults}.items():
+        if not np.isfinite(value):
+            raise SettingError(f"simulated meter: {name} is {value:g}", hint="expected a finite number")
+        if value < 0 and name in ("seed", "noise_a", "lsb_a"):
+            raise SettingError(f"simulated meter: {name} is {value:g}", hint="expected zero or more")
     meter = SimulatedMeter(faults=Faults(**faults), site=site, seed=seed)  # type: ignore[arg-type]
-    if not (np.isfinite(list(faults.values())).all() and meter.faults.clock_ratio > 0 and meter.faults.gain != 0):
-        raise SettingError(f"simulated meter: {faults}", hint="finite numbers; clock_ratio above zero, gain not zero")
+    if not (meter.faults.clock_ratio > 0 and meter.faults.gain != 0):
+        raise SettingError(f"simulated meter: {faults}", hint="clock_ratio above zero, gain not zero")
     return meter

@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from hil.errors import MeterError
+from hil.meter.errors import StorageError
 
 COLUMN_TYPES = {"current_a": "<f4", "voltage_v": "<f4", "t_s": "<f8", "digital": "u1"}
 _IN_MEMORY = 1 << 22  # bytes of a column
@@ -44,7 +44,7 @@ class Spool:
             file.close()
 
     def append(self, **columns: npt.NDArray[Any]) -> None:
-        """Samples of every column, all of one length; the same columns each time.  Raises MeterError."""
+        """Samples of every column, all of one length; the same columns each time.  Raises StorageError."""
         try:
             for name, column in columns.items():
                 if name not in self._files:
@@ -52,7 +52,7 @@ class Spool:
                     self._files[name] = cast("IO[bytes]", file)
                 self._files[name].write(np.ascontiguousarray(column, dtype=COLUMN_TYPES[name]).tobytes())
         except OSError as error:
-            raise MeterError(
+            raise StorageError(
                 f"{self._folder or 'the temporary folder'}: decoded samples cannot be kept: {error.strerror}",
                 hint="make room",
             ) from error

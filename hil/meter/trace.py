@@ -21,11 +21,15 @@ from hil.units import format_si
 CHUNK = 1 << 16  # samples: 512 KiB per column, which caches hold
 SPIKE_SAMPLES = 3  # range switches of instruments take that long
 WINDOW_GAPS = 0.001  # of a window that may be missing; in a phase nothing may (MLPerf's EnergyRunner: 0.1 %)
+# What no instrument reads: beyond it a file is damaged, and squares of it would overflow.  Times may count from 1970.
+_BOUNDS = {"current": (1e6, "A"), "voltage": (1e6, "V"), "time": (1e12, "s")}
+_INTERVALS_S, _LOST = (1e-12, 1e6), 10**15
+_DAMAGED = "the file is damaged, or its units are others"
 
 
 def checked(trace: Trace) -> Trace:
     """The trace itself, after a look at all of it.  Raises TraceError for shapes that differ, times that go backwards,
-    values that are not numbers, gaps and clipped spans outside."""
+    values that are not numbers or beyond what can be (``_BOUNDS``), gaps and clipped spans outside."""
     n = len(trace.current_a)
     where = f"trace at {trace.site}"
     if trace.current_a.ndim != 1 or n < 2:
@@ -42,10 +46,18 @@ def checked(trace: Trace) -> Trace:
             raise TraceError(f"{where}: {name} has shape {column.shape}, current has {(n,)}")
     if not isinstance(trace.voltage_v, np.ndarray) and not np.isfinite(trace.voltage_v):
         raise TraceError(f"{where}: voltage {trace.voltage_v}, expected a number")
+    for name, value in (("voltage", trace.voltage_v), ("time", trace.t0_s)):
+        if not isinstance(value, np.ndarray) and abs(value) > _BOUNDS[name][0]:
+            raise TraceError(f"{where}: a {name} of {_beyond(name, value)}", hint=_DAMAGED)
+    if trace.dt_s is not None and not _INTERVALS_S[0] <= trace.dt_s <= _INTERVALS_S[1]:
+        low_s, high_s = _INTERVALS_S
+        raise TraceError(f"{where}: a sampling interval of {trace.dt_s:g} s, expected {low_s:g} s to {high_s:g} s")
     if any(gap.missing < 1 or not 0 < gap.index < n for gap in trace.gaps) or any(
         after.index <= before.index for before, after in zip(trace.gaps, trace.gaps[1:], strict=False)
     ):
         raise TraceError(f"{where}: gaps must be in order, inside the trace, and of at least one sample")
+    if (lost := sum(gap.missing for gap in trace.gaps)) > _LOST:
+        raise TraceError(f"{where}: {lost} samples missing, expected at most {_LOST}", hint=_DAMAGED)
     if trace.unplaced < 0:
         raise TraceError(f"{where}: {trace.unplaced} samples missing somewhere, expected none or more")
     if any(not np.isfinite(line.t_s) for line in trace.lines):
@@ -59,6 +71,9 @@ def checked(trace: Trace) -> Trace:
             if isinstance(column, np.ndarray) and not np.isfinite(column[part]).all():
                 index = start + int(np.flatnonzero(~np.isfinite(column[part]))[0])
                 raise TraceError(f"{where}: {name} of sample {index} is not a number", hint="lost samples are gaps")
+            if isinstance(column, np.ndarray) and (over := np.abs(column[part]) > _BOUNDS[name][0]).any():
+                index = start + int(np.flatnonzero(over)[0])
+                raise TraceError(f"{where}: {name} of sample {index} is {_beyond(name, column[index])}", hint=_DAMAGED)
         if trace.t_s is not None:
             steps = np.diff(trace.t_s[part], prepend=last)
             if (steps <= 0).any():
@@ -67,6 +82,11 @@ def checked(trace: Trace) -> Trace:
             last = float(trace.t_s[part][-1])
         let_go(trace.current_a, trace.voltage_v, trace.t_s)
     return trace
+
+
+def _beyond(name: str, value: float) -> str:
+    bound, unit = _BOUNDS[name]
+    return f"{value:g} {unit}, expected at most {bound:g} {unit}"
 
 
 @dataclass(frozen=True)
@@ -142,6 +162,12 @@ def missing_between(trace: Trace, first: int, stop: int) -> int:
     return sum(gap.missing for gap in trace.gaps if first < gap.index < stop)
 
 
+def missing_in(times: SampleTimes, start_s: float, end_s: float) -> int:
+    """Samples that are missing in a window of the meter's time, those without a place included."""
+    first, stop = max(times.first_at(start_s) - 1, 0), times.first_at(end_s) + 1
+    return missing_between(times.trace, first, stop) + times.trace.unplaced
+
+
 def clipped_between(trace: Trace, first: int, stop: int) -> int:
     """Clipped samples among ``first`` to ``stop - 1``; all of them where the trace does not say where they are."""
     if not trace.clipped_at:
@@ -166,7 +192,7 @@ def check_window(times: SampleTimes, name: str, start_s: float, end_s: float, ga
         )
     # The samples around the borders take part in the integral: a gap or clipping there counts.
     first, stop = max(times.first_at(start_s) - 1, 0), times.first_at(end_s) + 1
-    missing = missing_between(trace, first, stop) + trace.unplaced
+    missing = missing_in(times, start_s, end_s)
     share = missing * times.interval_s / (end_s - start_s)
     if share > gaps_allowed:
         where = " here or elsewhere in the trace" if trace.unplaced else ""

@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hil.errors import MeterError
+
 Float = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.float64] | npt.NDArray[np.float32]  # float32 where a long trace lies on disk
 Trigger = Literal["software", "hardware"]
@@ -107,6 +109,12 @@ class PowerMeter(Protocol):
         ...
 
     def start(self, trigger: Trigger = "software") -> None: ...
+
+    def problem(self) -> MeterError | None:
+        """What is wrong with the recording that runs, as far as is known before it is stopped: the port is gone, the
+        disk is full, nothing came for too long.  None where nothing is wrong, or nothing runs.  It takes no time."""
+        ...
+
     def stop(self) -> Trace: ...
     def close(self) -> None:
         """May be called more than once."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hil.backend.metered import PHASES_FILE
 from hil.backend.run import MeterFigures, Run
 from hil.errors import MeterError
 from hil.meter.energy import PhaseWindow
-from hil.meter.phases import read_phases
+from hil.meter.phases import BESIDE, read_phases
 from hil.meter.store import load_trace
 from hil.meter.trace import Envelope, envelope
 from hil.report.markup import Html, join, table, tag
@@ -49,7 +48,7 @@ def _picture(meter: MeterFigures) -> Html:
     """The last trace with its phases; a line of text where it is no longer there."""
     folder = Path(meter.traces[-1])
     try:
-        work, _ = read_phases(folder / PHASES_FILE)
+        work, _ = read_phases(folder / BESIDE)
         first_s, last_s = min(w.start_s for w in work), max(w.end_s for w in work)
         margin_s = _MARGIN * (last_s - first_s)
         shape = envelope(load_trace(folder), _COLUMNS, first_s - margin_s, last_s + margin_s)

@@ -212,10 +212,13 @@ def print_duty(runs: Sequence[Run], out: Console) -> None:
                 "best" if duty.best else "" if duty.wake_known else "wake-up unknown",
             )
         if not run.duty:
-            table.add_row(run.network, run.platform, "takes longer than the period", "", "", "", "", "", "", "")
+            known = run.total.energy_j is not None
+            why = "takes longer than the period" if known else "its energy is not known"
+            table.add_row(run.network, run.platform, why, "", "", "", "", "", "", "")
     out.print(table)
     scopes = sorted({run.total.energy_j.scope for run in periodic if run.total.energy_j is not None})
-    say(out, f"power and battery life cover {'; '.join(scopes)} only; the rest of a board comes on top")
+    if scopes:
+        say(out, f"power and battery life cover {'; '.join(scopes)} only; the rest of a board comes on top")
 
 
 def _days(seconds: float) -> str:

@@ -143,7 +143,7 @@ class _Soc:
             requests.append((held_resource, request))
         start = float(self.env.now)
         yield self.env.timeout(cost.latency_s)
-        power = max(0.0, cost.energy_j / cost.latency_s - self.static_power_w)
+        power = cost.energy_j / cost.latency_s - self.static_power_w  # below zero where the system waits asleep
         self.segments.append(Segment(phase, resource, start, float(self.env.now), index, power))
         for held_resource, request in requests:
             held_resource.release(request)

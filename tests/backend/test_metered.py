@@ -5,19 +5,24 @@ The truth is the simulated course of power: idle, then a known power from the fi
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hil.backend import BoardOptions, RunOptions, Surroundings
 from hil.backend.analytic import AnalyticBackend
-from hil.backend.borders import IDLE_S
-from hil.backend.run import Run
+from hil.backend.borders import IDLE_S, Told, energies
+from hil.backend.energies import combined, summed
+from hil.backend.run import Energy, Fidelity, Interval, PhaseFigures, Run
 from hil.backend.serial import ReplayBackend, SerialBackend
+from hil.board.codec import Border
 from hil.board.dut import Dut
 from hil.cost import CostModel
 from hil.emulator.board import EmulatedBoard
@@ -25,12 +30,14 @@ from hil.emulator.expose import DutServer
 from hil.emulator.latency import latencies
 from hil.emulator.process import Workspace
 from hil.emulator.python_board import PythonBoard
-from hil.errors import MeterError
-from hil.meter.align import digital_edges
+from hil.errors import LinkError, MeterError
+from hil.meter.align import digital_edges, same_clock
+from hil.meter.energy import Joules
 from hil.meter.phases import read_phases
 from hil.meter.sim import lpm01a, otii, ppk2, stlink_v3pwr
 from hil.meter.sim.instrument import Faults, Timeline
 from hil.meter.store import load_trace
+from hil.meter.types import Gap, Trace
 from hil.plan import END_TO_END, Plan
 from tests.backend.conftest import plan_of
 from tests.backend.test_serial import LATENCY_US, Stranger
@@ -425,3 +432,179 @@ def test_a_simulated_meter_shows_what_the_model_says(large: Plan, tmp_path: Path
         assert found.fidelity == expected.fidelity != "measured"
         assert found.low <= expected.mean <= found.high
         assert found.mean == pytest.approx(expected.mean, rel=0.02)
+
+
+def test_a_replay_of_a_simulated_meter_measures_nothing(large: Plan, tmp_path: Path) -> None:
+    with Workspace() as space:
+        board = EmulatedBoard.of_plan(large, "python", space)
+        try:
+            options = BoardOptions(port=board.url, meter="simulated?noise_a=1e-4", windows=2)
+            (run,) = SerialBackend(Surroundings(tmp_path)).run([large], RunOptions(repeat=8, board=options))
+        finally:
+            board.close()
+    assert run.board is not None and run.meter is not None
+    # Two recordings have noise of their own.
+    assert run.meter.windows_j[0] != run.meter.windows_j[1]
+    replay = BoardOptions(capture=run.board.capture, windows=2)
+    (again,) = ReplayBackend().run([large], RunOptions(repeat=8, board=replay))
+    for one in (run, again):
+        energies = [part.energy_j for part in one.phases.values()]
+        assert all(energy is not None and energy.fidelity != "measured" for energy in energies)
+    assert again.model_dump(exclude={"backend"}) == run.model_dump(exclude={"backend"})
+
+
+def test_the_pin_may_start_a_meter_that_sees_it_too(large: Plan, tmp_path: Path) -> None:
+    """The first edge is the one before the first sample."""
+    with Workspace() as space:
+        board = EmulatedBoard.of_plan(large, "python", space)
+        try:
+            options = BoardOptions(port=board.url, meter="simulated?seed=1", meter_trigger="hardware")
+            (run,) = SerialBackend(Surroundings(tmp_path)).run([large], RunOptions(repeat=8, board=options))
+        finally:
+            board.close()
+    assert run.meter is not None and run.meter.alignment.startswith("trigger")
+    assert "inference" not in run.meter.refused
+
+
+def test_an_energy_that_is_not_known_makes_no_battery_life(
+    plan: Plan, board: EmulatedBoard, before_s: float, latency_s: float, tmp_path: Path
+) -> None:
+    """Refused, or of another scope than the waiting: a sum of both would be a figure of nothing."""
+    for spec, site in (("simulated?seed=1", None), ("simulated?gain=10", "whole board")):
+        rate_hz = 100.0 if site is None else None
+        options = BoardOptions(port=board.url, warmups=0, meter=spec, meter_rate_hz=rate_hz, site=site)
+        (run,) = SerialBackend(Surroundings(tmp_path)).run([plan], RunOptions(repeat=100, period_s=1.0, board=options))
+        assert run.total.energy_j is None and run.duty == ()
+        assert run.timeline is not None and run.timeline.trace_power_w == ()
+        if site is not None:
+            assert any("measured at whole board" in note for note in run.notes)
+
+
+class Sleeper(Stranger):
+    """It takes the time that it says, in real time."""
+
+    def infer(self, inferences: int, warmups: int) -> Any:
+        time.sleep((inferences + warmups) * LATENCY_US * 1e-6)
+        return super().infer(inferences, warmups)
+
+
+@pytest.mark.parametrize(
+    ("pulses", "kind"),
+    [
+        ((0, 1), None),
+        ((1,), "host waited"),  # looks like a level that changes twice, 10 ms apart
+        ((0, 1, 2), "3 laps in the trace"),
+    ],
+)
+def test_energy_mode_with_an_edge_too_few_or_too_many(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulses: tuple[int, ...], kind: str | None
+) -> None:
+    """Nothing else tells the laps: the host's clock is the second witness."""
+    latency_s = LATENCY_US * 1e-6
+    inferences = round(WORK_S / latency_s)
+    start_s = IDLE_S + 0.02
+    laps_s = (start_s, start_s + inferences * latency_s, start_s + inferences * latency_s + 0.05)
+    pin = [(0.0, 1)]
+    for pulse in pulses:
+        pin += [(laps_s[pulse], 0), (laps_s[pulse] + 0.01, 1)]
+    source = Timeline.from_power((0.0, laps_s[0], laps_s[1]), (IDLE_W, WORK_W, IDLE_W), SUPPLY_V, tuple(pin))
+    server = DutServer(Dut(Sleeper(plan), mode="energy"))
+    boards = tmp_path / "boards.toml"
+    boards.write_text(f'[boards.desk]\nplatform = "max78000"\nport = "{server.url}"\nmode = "energy"\n')
+    monkeypatch.setenv("HIL_BOARDS", str(boards))
+    try:
+        with simulated(ppk2.Simulator, source) as instrument:
+            options = BoardOptions(board="desk", warmups=0, meter=f"ppk2:{instrument.port}?voltage_v=3.3", site=SITE)
+            backend = SerialBackend(Surroundings(tmp_path))
+            if kind is None:
+                (run,) = backend.run([plan], RunOptions(repeat=inferences, board=options))
+                assert run.phases["inference"].latency_s.mean == pytest.approx(latency_s, rel=1e-3)
+                # To a sampling interval of the meter, not to the microsecond of a lap.
+                assert run.phases["inference"].latency_s.high - latency_s > 1e-5 / inferences
+            else:
+                with pytest.raises(LinkError, match=kind):
+                    backend.run([plan], RunOptions(repeat=inferences, board=options))
+    finally:
+        server.close()
+
+
+def test_one_inference_may_not_lose_a_sample(large: Plan, latency_s: float, tmp_path: Path) -> None:
+    """A long window over many may lose one in a thousand; a phase may not."""
+    border = Border("inference", 0, 10**9)
+    current = np.full(199_000, 0.01)
+    trace = Trace(SITE, current, 1.0, dt_s=1e-5, t0_s=-0.5, gaps=(Gap(100_000, 10),))
+    for inferences, refused in ((1, True), (2, False)):
+        told = Told(inferences, (0.0, 1.0), (border,))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("hil.backend.borders.align", lambda *_: same_clock())
+            found = energies(trace, told, scope=SITE, accuracy=None, trigger="hardware")
+        assert ("inference" in found.refused) is refused
+
+
+def test_idle_that_is_none_gives_no_energy_above_it() -> None:
+    """Warm-ups that the host did not know of went by before the first lap."""
+    times = np.arange(200_000) * 1e-5
+    power = np.where(times < 0.5, 20e-3, np.where(times < 1.5, 24e-3, 6e-3))
+    trace = Trace(SITE, power, 1.0, dt_s=1e-5)
+    told = Told(100, (0.5, 1.5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hil.backend.borders.align", lambda *_: same_clock())
+        found = energies(trace, told, scope=SITE, accuracy=None, trigger="hardware")
+    assert "one of both is not idle" in found.refused["idle"].message
+    assert found.phases["inference"].above_idle is None and found.idle is None
+    assert found.phases["inference"].mean_j == pytest.approx(24e-5, rel=1e-3)
+
+
+def test_a_meter_the_wrong_way_round_is_named() -> None:
+    trace = Trace(SITE, np.full(200_000, -0.01), 1.0, dt_s=1e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hil.backend.borders.align", lambda *_: same_clock())
+        found = energies(trace, Told(100, (0.5, 1.5)), scope=SITE, accuracy=None, trigger="hardware")
+    assert "wrong way round" in found.refused["inference"].message
+
+
+@pytest.mark.parametrize(
+    "change", [{"rate_hz": float("inf")}, {"trigger": "gravity"}, {"site": ""}, {"accuracy": {"gain": 0}}]
+)
+def test_a_damaged_setup_is_named(
+    large: Plan, measured_twice: tuple[Run, Path], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    run, folder = measured_twice
+    assert run.board is not None and run.board.capture is not None
+    stem = Path(run.board.capture).stem
+    shutil.copytree(folder, tmp_path / "copy")
+    setup = tmp_path / "copy" / f"{stem}-meter.json"
+    setup.write_text(json.dumps({**json.loads(setup.read_text()), **change}))
+    options = BoardOptions(capture=str(tmp_path / "copy" / f"{stem}.jsonl"), warmups=0, windows=2)
+    with pytest.raises(MeterError, match="not the setup of a meter"):
+        ReplayBackend().run([large], RunOptions(repeat=8, board=options))
+    setup.unlink()
+    with pytest.raises(MeterError, match="-meter.json"):
+        ReplayBackend().run([large], RunOptions(repeat=8, board=options))
+
+
+def part(mean: float, fidelity: Fidelity = "measured") -> PhaseFigures:
+    energy = Energy(
+        mean=mean, low=mean - abs(mean) / 10, high=mean + abs(mean) / 10, scope="x, gross", fidelity=fidelity
+    )
+    return PhaseFigures(latency_s=Interval(mean=1.0, low=1.0, high=1.0), energy_j=energy, fidelity="measured")
+
+
+def test_sums_of_energies() -> None:
+    """Half widths of one instrument add up; what was not measured is left out where all of it is negligible."""
+    assert summed([part(1.0), part(3.0)], "energy_j") == Energy(
+        mean=4.0, low=pytest.approx(3.6), high=pytest.approx(4.4), scope="x, gross", fidelity="measured"
+    )
+    few = [part(1.0), *[part(0.002, "estimated")] * 4]
+    many = [part(1.0), *[part(0.009, "estimated")] * 5]  # each below a hundredth, together not
+    for parts, expected in ((few, "measured"), (many, "estimated")):
+        total = summed(parts, "energy_j")
+        assert total is not None and total.fidelity == expected
+    below = summed([part(1.0), part(-0.2)], "energy_j")
+    assert below is not None and below.low < below.mean == pytest.approx(0.8) < below.high
+
+
+def test_an_energy_above_idle_may_be_negative() -> None:
+    """A board that polls while it waits and sleeps while it works."""
+    found = combined([Joules(-5e-6, -6e-6, -4e-6)] * 2, "x, above idle", "measured")
+    assert found is not None and (found.low, found.mean, found.high) == pytest.approx((-6e-6, -5e-6, -4e-6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,8 @@ from hil.meter.trace import checked
 from hil.meter.types import Gap, MeterCaps, MeterInfo, Trace, Trigger
 
 Decoder = Callable[[Header, Bytes], Trace]
+_HUSH_S = 0.5
+SILENT_SAMPLES = 5  # so many periods without a sample are no silence yet
 
 
 class Driver(ABC):
@@ -35,6 +38,8 @@ class Driver(ABC):
         self._is_open = False
         self._rate_hz: float | None = None
         self._raw: RawWriter | None = None
+        self.recording: Path | None = None  # the raw bytes of the last recording
+        self._silent_s = 0.0  # how long nothing came before the stop, as ``_finish`` saw it
 
     # What a subclass says.
 
@@ -64,6 +69,10 @@ class Driver(ABC):
     def _finish(self, raw: RawWriter) -> MeterError | None:
         """End the acquisition when all of it is in ``raw``; what went wrong, if the bytes themselves do not say it."""
 
+    def _trouble(self) -> MeterError | None:
+        """What is wrong with the acquisition that runs, as far as it shows."""
+        return None
+
     @abstractmethod
     def _decode(self, header: Header, data: Bytes) -> Trace: ...
 
@@ -78,7 +87,8 @@ class Driver(ABC):
             self._is_open = True
         finally:
             if not self._is_open:
-                self._disconnect()
+                with suppress(MeterError):  # it would hide why it cannot be opened
+                    self._disconnect()
 
     def configure(self, rate_hz: float, range_a: float | None = None) -> float:
         self._require_idle("configured")
@@ -105,12 +115,16 @@ class Driver(ABC):
             raise SettingError(f"{self.port}: started before it was configured", hint="call configure first")
         header = Header(self.driver, self.port, self.site, self._rate_hz, self.info, self._settings())
         raw = RawWriter(header, self._raw_folder)
+        self.recording, self._silent_s = raw.path, 0.0
         try:
             self._begin(trigger, raw)
             self._raw = raw
         finally:
             if self._raw is None:
                 raw.close()
+
+    def problem(self) -> MeterError | None:
+        return self._trouble() if self._raw is not None else None
 
     def stop(self) -> Trace:
         raw, self._raw = self._raw, None
@@ -128,6 +142,9 @@ class Driver(ABC):
             raise problem or error from None
         if problem is not None:
             raise problem
+        if self._silent_s > max(_HUSH_S, SILENT_SAMPLES / (self._rate_hz or 1.0)):
+            note = f"the instrument stopped sending {self._silent_s:.2g} s before it was stopped: the trace ends there"
+            trace = replace(trace, notes=(*trace.notes, note))
         return trace
 
     def close(self) -> None:

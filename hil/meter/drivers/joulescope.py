@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hil.errors import HilError, MeterError
+from hil.errors import MeterError
 from hil.meter.drivers.base import Driver, between_samples, require_within, runs
 from hil.meter.drivers.raw import Bytes, Header, RawWriter, blocks
 from hil.meter.drivers.vendor import import_vendor, vendor_errors
@@ -49,7 +49,7 @@ class Joulescope(Driver):
         self._driver: Any = None
         self._path = ""
         self._last_s = 0.0
-        self._failed: HilError | None = None
+        self._failed: MeterError | None = None
         self._streams: dict[str, str] = {}  # data topic to signal
         self._writer: RawWriter | None = None
         self._callback = self._on_data  # one object, for unsubscribing
@@ -81,13 +81,15 @@ class Joulescope(Driver):
 
     def _disconnect(self) -> None:
         driver, self._driver = self._driver, None
+        path, self._path = self._path, ""
         if driver is None:
             return
         with vendor_errors(f"{self.port}: closing"):
-            if self._path:
-                driver.close(self._path)
-            driver.finalize()
-        self._path = ""
+            try:
+                if path:
+                    driver.close(path)
+            finally:
+                driver.finalize()
 
     def _set_rate(self, rate_hz: float, range_a: float | None) -> float:
         if range_a is not None:
@@ -114,15 +116,20 @@ class Joulescope(Driver):
                 self._driver.publish(f"{self._path}/s/{signal}/ctrl", 1)
 
     def _finish(self, raw: RawWriter) -> MeterError | None:
-        silent_s = time.monotonic() - self._last_s
+        problem = self._trouble()
+        self._silent_s = time.monotonic() - self._last_s
         with vendor_errors(f"{self.port}: stopping"):
             for signal in self._streams.values():
                 self._driver.publish(f"{self._path}/s/{signal}/ctrl", 0)
             for topic in self._streams:
                 self._driver.unsubscribe(topic, self._callback)
         self._writer = None
-        if isinstance(self._failed, MeterError):
+        return problem
+
+    def _trouble(self) -> MeterError | None:
+        if self._failed is not None:
             return self._failed
+        silent_s = time.monotonic() - self._last_s
         if silent_s > _SILENT_S:
             return MeterTimeout(f"{self.port}: no sample for the last {silent_s:.3g} s", hint="is it still attached?")
         return None

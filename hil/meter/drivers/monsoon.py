@@ -81,8 +81,8 @@ class Monsoon(Driver):
             self._join()
         device, self._device = self._device, None
         if device is not None:
-            # Of one that is gone nothing is left to close.
-            with suppress(MeterLost), _usb_errors(f"{self.port}: closing"):
+            # Of one that is gone nothing is left to close, and of one that failed the failure was told.
+            with suppress(MeterError if self._failed else MeterLost), _usb_errors(f"{self.port}: closing"):
                 device.closeDevice()
 
     def _set_rate(self, rate_hz: float, range_a: float | None) -> float:
@@ -139,6 +139,9 @@ class Monsoon(Driver):
         assert thread is not None
         thread.join(_STOP_S)
         return not thread.is_alive()
+
+    def _trouble(self) -> MeterError | None:
+        return self._failed
 
     def _finish(self, raw: RawWriter) -> MeterError | None:
         if not self._join():

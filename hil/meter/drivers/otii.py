@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ from hil.errors import MeterError
 from hil.meter.drivers.base import Driver, require_within
 from hil.meter.drivers.raw import Bytes, Header, RawWriter, blocks
 from hil.meter.drivers.vendor import import_vendor, vendor_errors
-from hil.meter.errors import MeterProtocolError, MeterRefused, MeterTimeout, NotSupported, SettingError
+from hil.meter.errors import MeterLost, MeterProtocolError, MeterRefused, MeterTimeout, NotSupported, SettingError
 from hil.meter.types import Float, Line, MeterCaps, MeterInfo, Trace, Trigger
 
 DEFAULT_ADDRESS = "127.0.0.1:1905"
@@ -62,10 +63,11 @@ class Otii(Driver):
         self._device: Any = None
         self._project: Any = None
         self._recording: RawWriter | None = None  # where what the server records now will go
+        self._failed = False  # it did not answer when its recording was asked for
 
     def _connect(self, keep_power: bool) -> MeterInfo:
         otii_client = import_vendor("otii_tcp_client.otii_client", "otii")
-        self._client = otii_client.OtiiClient()
+        self._client, self._failed = otii_client.OtiiClient(), False
         with vendor_errors(f"{self.port}: connecting"):
             otii = self._client.connect(host=self._host, port=self._tcp_port, try_for_seconds=0)
             self._device = self._select(otii.get_devices(timeout=_FIND_S))
@@ -92,7 +94,8 @@ class Otii(Driver):
             with suppress(MeterError):
                 self._fetch_all(raw)
         if client is not None:
-            with vendor_errors(f"{self.port}: disconnecting"):
+            # An error of closing would only say again that it does not answer.
+            with suppress(MeterError) if self._failed else nullcontext(), vendor_errors(f"{self.port}: disconnecting"):
                 client.disconnect()
 
     def _set_rate(self, rate_hz: float, range_a: float | None) -> float:
@@ -149,6 +152,19 @@ class Otii(Driver):
         self._recording = None
         return self._fetch_all(raw)
 
+    def _trouble(self) -> MeterError | None:
+        """The server says nothing while it records: of its connection only the end shows."""
+        connection: socket.socket = self._project.connection.sock
+        try:
+            if connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                return None
+            why = "the server closed the connection"
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            why = f"the connection to the server is gone: {error.strerror or error}"
+        return MeterLost(f"{self.port}: {why}", hint="its recording is still on the server, if that runs")
+
     def _fetch_all(self, raw: RawWriter) -> MeterError | None:
         """End the recording and put all of it into ``raw``; the first error that a channel was answered with.
 
@@ -156,6 +172,7 @@ class Otii(Driver):
         """
         channels = ("mc", "mv", *_INPUTS, *((_UART,) if self._baud is not None else ()))
         problem: MeterError | None = None
+        self._failed = True
         with vendor_errors(f"{self.port}: fetching the recording"):
             self._project.stop_recording()
             recording = self._project.get_last_recording()
@@ -171,6 +188,7 @@ class Otii(Driver):
                         self._fetch(recording, channel, index, min(_CHUNK, count - index), raw)
                 except MeterProtocolError as error:  # of this channel; the others may be there
                     problem = problem or error
+        self._failed = False
         return problem
 
     def _fetch(self, recording: Any, channel: str, index: int, count: int, raw: RawWriter) -> None:

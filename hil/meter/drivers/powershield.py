@@ -421,14 +421,22 @@ class PowerShield(SerialMeter):
 
     def _finish(self, raw: RawWriter) -> MeterError | None:
         problem = super()._finish(raw)
-        if isinstance(problem, MeterTimeout):
-            try:
-                self._decode(*read_raw(raw.path))
-            except MeterTimeout as never:  # it was silent because it waited for its trigger
-                return never
-            except MeterError:
-                return problem
-        return problem
+        return self._waiting(raw.path) or problem if isinstance(problem, MeterTimeout) else problem
+
+    def _trouble(self) -> MeterError | None:
+        problem = super()._trouble()
+        waits = self._trigger == "hardware" and isinstance(problem, MeterTimeout)
+        return None if waits and self.recording is not None and self._waiting(self.recording) else problem
+
+    def _waiting(self, path: Path) -> MeterTimeout | None:
+        """That the trigger has not come, where a recording says so: silence is no fault then."""
+        try:
+            self._decode(*read_raw(path))
+        except MeterTimeout as never:
+            return never
+        except MeterError:
+            return None
+        return None
 
     def _decode(self, header: Header, data: Bytes) -> Trace:
         return decode_model(self.model, header, data)

@@ -363,7 +363,7 @@ class Ppk2(SerialMeter):
         if mode is not None and mode not in MODES:
             raise SettingError(f"{port}: mode '{mode}', expected {' or '.join(MODES)}")
         if voltage_v is not None:
-            require_within(port, "voltage", voltage_v, 0.0, VOLT_MAX, "V")
+            require_within(port, "voltage", voltage_v, VOLT_MIN, VOLT_MAX, "V")
         self._wanted_mode = mode
         self._voltage_v = voltage_v
         self._metadata: Metadata | None = None

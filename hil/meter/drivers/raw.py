@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hil.board.capture import captures_dir, new_capture_path
-from hil.errors import MeterError
-from hil.meter.errors import FormatError, MeterProtocolError
+from hil.meter.errors import FormatError, MeterProtocolError, StorageError
 from hil.meter.types import MeterInfo
 
 SCHEMA = 1
@@ -54,26 +53,37 @@ _DOCS = "docs/meters-instruments.md describes raw recordings"
 
 
 class RawWriter:
-    """A recording being written.  Raises MeterError where the file cannot be."""
+    """A recording being written: ``size`` bytes until now.  Raises StorageError where the file cannot be."""
 
     def __init__(self, header: Header, folder: Path | None = None) -> None:
         wanted = new_capture_path(f"{header.driver}-{header.port}", folder or captures_dir() / "meters")
         self.path = wanted.with_suffix(".bin")
+        self.size = 0
         started = {"started": datetime.now(UTC).isoformat(timespec="milliseconds")}
         try:
             wanted.parent.mkdir(parents=True, exist_ok=True)
             wanted.with_suffix(".json").write_text(json.dumps(asdict(header) | started, indent=1), encoding="utf-8")
             self._file: IO[bytes] = self.path.open("wb", buffering=0)
         except OSError as error:
-            raise MeterError(
+            raise StorageError(
                 f"{self.path}: cannot be written: {error.strerror}", hint="choose another folder"
             ) from error
 
     def write(self, data: bytes) -> None:
+        """All of it.  An unbuffered file takes a part where the disk has no room for the rest."""
+        rest = memoryview(data)
         try:
-            self._file.write(data)
+            while rest:
+                taken = self._file.write(rest)
+                if not taken:
+                    raise OSError("it takes no more bytes")
+                self.size += taken
+                rest = rest[taken:]
         except (OSError, ValueError) as error:
-            raise MeterError(f"{self.path}: the recording cannot be written: {error}", hint="make room") from error
+            reason = getattr(error, "strerror", None) or error
+            raise StorageError(
+                f"{self.path}: the recording cannot be written after {self.size} bytes: {reason}", hint="make room"
+            ) from error
 
     def block(self, meta: Mapping[str, Any], payload: bytes = b"") -> None:
         """Append a block."""
@@ -81,7 +91,10 @@ class RawWriter:
 
     def close(self) -> None:
         """May be called more than once."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # a file server may say only now that it has no room
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror}", hint="make room") from error
 
 
 def read_raw(path: Path) -> tuple[Header, Bytes]:

@@ -68,6 +68,9 @@ class Replay:
         self._opened()
         self._started = True
 
+    def problem(self) -> None:
+        """A recording has none: it is over."""
+
     def stop(self) -> Trace:
         if not self._started:
             raise SettingError(f"{self._path}: stopped before it was started", hint="call start first")

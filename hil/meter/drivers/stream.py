@@ -13,9 +13,9 @@ from typing import ClassVar
 from hil.board.clock import Deadline, MonotonicClock
 from hil.board.link import Link, open_link
 from hil.errors import LinkError, MeterError
-from hil.meter.drivers.base import Driver
+from hil.meter.drivers.base import SILENT_SAMPLES, Driver
 from hil.meter.drivers.raw import RawWriter
-from hil.meter.errors import MeterLost, MeterProtocolError, MeterTimeout
+from hil.meter.errors import MeterLost, MeterProtocolError, MeterTimeout, StorageError
 from hil.meter.types import MeterInfo, Trigger
 
 _READ_BYTES = 65_536
@@ -24,7 +24,6 @@ _ANSWER_S = 3.0
 _QUIET_S = 0.1
 _DRAIN_S = 5.0
 _SILENT_S = 2.0
-_SILENT_SAMPLES = 5
 _LINE_MAX = 1000
 
 
@@ -37,6 +36,7 @@ class SerialMeter(Driver):
         super().__init__(port, site=site, raw_folder=raw_folder)
         self._clock = MonotonicClock()
         self._link: Link | None = None
+        self._link_lost = False
         self._pending = b""
         self._recorder: _Recorder | None = None
 
@@ -59,20 +59,31 @@ class SerialMeter(Driver):
     def _connect(self, keep_power: bool) -> MeterInfo:
         with self._as_meter_errors():
             self._link = open_link(self.port, self.baud)
+        self._link_lost = False
         return self._greet(keep_power)
 
     def _disconnect(self) -> None:
         recorder, self._recorder = self._recorder, None
+        known = self._link_lost or (recorder is not None and isinstance(recorder.error, LinkError))
         try:
-            if recorder is not None:
-                self._command_stop()
-                recorder.finish()
-            elif self._link is not None:
-                self._command_leave()
+            self._say_goodbye(recorder)
+        except MeterLost:
+            if not known:  # otherwise it was told, with what it meant
+                raise
         finally:
             if self._link is not None:
                 self._link.close()
             self._link, self._pending = None, b""
+
+    def _say_goodbye(self, recorder: _Recorder | None) -> None:
+        if recorder is None:
+            if self._link is not None:
+                self._command_leave()
+            return
+        try:
+            self._command_stop()
+        finally:
+            recorder.finish()
 
     def _begin(self, trigger: Trigger, raw: RawWriter) -> None:
         self._command_start(trigger)
@@ -82,24 +93,39 @@ class SerialMeter(Driver):
     def _finish(self, raw: RawWriter) -> MeterError | None:
         recorder, self._recorder = self._recorder, None
         assert recorder is not None
-        silent_s = recorder.silent_s
-        lost: LinkError | MeterError | None = None
+        silent_s = self._silent_s = recorder.silent_s
+        lost: MeterLost | None = None
         try:
             self._command_stop()
         except MeterLost as error:
             lost = error
         finally:
             ended = recorder.finish()
-        replay = f"replay:{raw.path} decodes what came before"
-        if (lost := recorder.error or lost) is not None:
-            return MeterLost(f"{lost.message}, after {recorder.received} bytes", hint=replay)
-        if recorder.received == 0:
-            return MeterTimeout(f"{self.port}: not one sample in {silent_s:.3g} s", hint="was it triggered?")
-        if silent_s > max(_SILENT_S, _SILENT_SAMPLES / (self._rate_hz or 1.0)):
-            return MeterTimeout(f"{self.port}: no sample for the last {silent_s:.3g} s", hint=replay)
+        if (failed := recorder.error or lost) is not None:
+            return _broken(raw, failed)
+        if raw.size == 0 or silent_s > self._patience_s:
+            return self._silence(raw, silent_s)
         if not ended:
-            return MeterTimeout(f"{self.port}: still sending {_DRAIN_S:g} s after it was stopped", hint=replay)
+            return MeterTimeout(f"{self.port}: still sending {_DRAIN_S:g} s after it was stopped", hint=_replay(raw))
         return None
+
+    def _trouble(self) -> MeterError | None:
+        recorder = self._recorder
+        if recorder is None:
+            return None
+        silent_s = recorder.silent_s
+        if recorder.error is not None:
+            return _broken(recorder.raw, recorder.error)
+        return self._silence(recorder.raw, silent_s) if silent_s > self._patience_s else None
+
+    @property
+    def _patience_s(self) -> float:
+        return max(_SILENT_S, SILENT_SAMPLES / (self._rate_hz or 1.0))
+
+    def _silence(self, raw: RawWriter, silent_s: float) -> MeterTimeout:
+        if raw.size == 0:
+            return MeterTimeout(f"{self.port}: not one sample in {silent_s:.3g} s", hint="was it triggered?")
+        return MeterTimeout(f"{self.port}: no sample for the last {silent_s:.3g} s", hint=_replay(raw))
 
     # What a subclass uses.
 
@@ -154,25 +180,37 @@ class SerialMeter(Driver):
         try:
             yield
         except LinkError as error:
+            self._link_lost = True
             raise MeterLost(error.message, hint=error.hint) from error
+
+
+def _broken(raw: RawWriter, error: LinkError | MeterError) -> MeterError:
+    """The error of a recording that ended before it was stopped."""
+    if isinstance(error, StorageError):
+        return StorageError(error.message, hint=f"{error.hint}; {_replay(raw)}")
+    return MeterLost(f"{error.message}, after {raw.size} bytes", hint=_replay(raw))
+
+
+def _replay(raw: RawWriter) -> str:
+    return f"replay:{raw.path} decodes what came before"
 
 
 class _Recorder:
     """A thread that carries bytes from a link into a raw file until ``finish`` is called and nothing comes any more."""
 
     def __init__(self, link: Link, raw: RawWriter) -> None:
-        self.path = raw.path
-        self.received = raw.path.stat().st_size
+        self.raw = raw
         self.error: LinkError | MeterError | None = None
-        self._link, self._raw = link, raw
-        self._last_s = time.monotonic()
+        self._link = link
+        self._last_s = self._looked_s = time.monotonic()
         self._quiet_from_s = float("inf")  # only silence after the stop is the end
         self._thread = threading.Thread(target=self._run, name=f"meter {link.name}", daemon=True)
         self._thread.start()
 
     @property
     def silent_s(self) -> float:
-        return time.monotonic() - self._last_s
+        """As far as it looked: a process that was stopped for a while has not seen yet what came meanwhile."""
+        return max(0.0, self._looked_s - self._last_s)
 
     def finish(self) -> bool:
         """Wait for the rest; False where it never ended."""
@@ -183,9 +221,10 @@ class _Recorder:
     def _run(self) -> None:
         try:
             while time.monotonic() - max(self._last_s, self._quiet_from_s) < _QUIET_S:
-                if data := self._link.read(_READ_BYTES, _READ_S):
-                    self._raw.write(data)
+                data = self._link.read(_READ_BYTES, _READ_S)
+                self._looked_s = time.monotonic()
+                if data:
+                    self.raw.write(data)
                     self._last_s = time.monotonic()
-                    self.received += len(data)
         except (LinkError, MeterError) as error:
             self.error = error

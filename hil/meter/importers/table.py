@@ -15,6 +15,7 @@ from hil.meter.types import Float, Gap, MeterInfo, Trace
 
 HEAD_BYTES = 1 << 16
 _GRID = 0.25  # of the interval that a time may lie beside the grid
+_BEYOND = 1e30  # no cell says that, in whatever unit; its products would overflow
 _EMPTY = re.compile(r"(^|,)\s*(?=,|$)")
 
 
@@ -41,7 +42,7 @@ def read_columns_at(
 ) -> npt.NDArray[np.float64]:
     """The columns ``indices`` below ``skip_lines`` lines, shape ``[rows, columns]``; empty cells are NaN.
 
-    Raises FormatError for what is no number and for rows too short.
+    Raises FormatError for what is no number, or beyond all numbers, and for rows too short.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -53,12 +54,19 @@ def read_columns_at(
     if delimiter == "," and _holes(body, len(indices)):
         body = "\n".join(_EMPTY.sub(r"\1nan", line) for line in body.split("\n"))
     try:
-        return np.loadtxt(
+        table = np.loadtxt(
             io.StringIO(body), delimiter=delimiter, usecols=list(indices), ndmin=2, dtype=np.float64, comments=None
         )
     except (ValueError, OverflowError) as error:
         said = re.sub(r"\s+", " ", str(error)).split(";")[0]
         raise FormatError(f"{path}: below line {skip_lines}: {said:.120}", hint="a line was cut or damaged") from error
+    if (beyond := np.abs(table) > _BEYOND).any():
+        row, column = (int(index[0]) for index in np.nonzero(beyond))
+        raise FormatError(
+            f"{path}: sample {row}, column {indices[column]}: {table[row, column]:g} is no reading",
+            hint="the file is damaged; a lost sample is an empty cell, or nan",
+        )
+    return table
 
 
 def _holes(body: str, columns: int) -> bool:
@@ -92,7 +100,8 @@ def make_trace(
             raise FormatError(
                 f"{path}: no current in it", hint="give the supply voltage: current is power over voltage"
             )
-        current = np.divide(power, volts)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            current = np.divide(power, volts)
     if power is not None:
         fallback = np.zeros_like(power) if volts is None else np.broadcast_to(volts, power.shape)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -145,7 +154,8 @@ def _grid(time_s: Float) -> tuple[npt.NDArray[np.int64], float] | None:
     """Ticks of a constant interval that the times lie on, and the interval; None where they lie on none."""
     steps = np.diff(time_s)
     step = float(np.median(steps))
-    counts = np.round(steps / step)
+    with np.errstate(over="ignore"):  # a step that is next to nothing is no grid
+        counts = np.round(steps / step)
     if counts.max() > 1e9 or counts.min() < 1 or (np.abs(steps - counts * step) > _GRID * step).any():
         return None
     ticks = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
