@@ -13,16 +13,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hil.backend import BoardOptions, RunOptions, Surroundings
 from hil.backend.analytic import AnalyticBackend
-from hil.backend.borders import IDLE_S, Told, energies
-from hil.backend.energies import combined, summed
-from hil.backend.run import Energy, Fidelity, Interval, PhaseFigures, Run
+from hil.backend.borders import IDLE_S
+from hil.backend.run import Run
 from hil.backend.serial import ReplayBackend, SerialBackend
-from hil.board.codec import Border
 from hil.board.dut import Dut
 from hil.cost import CostModel
 from hil.emulator.board import EmulatedBoard
@@ -31,13 +28,11 @@ from hil.emulator.latency import latencies
 from hil.emulator.process import Workspace
 from hil.emulator.python_board import PythonBoard
 from hil.errors import LinkError, MeterError
-from hil.meter.align import digital_edges, same_clock
-from hil.meter.energy import Joules
+from hil.meter.align import digital_edges
 from hil.meter.phases import read_phases
 from hil.meter.sim import lpm01a, otii, ppk2, stlink_v3pwr
 from hil.meter.sim.instrument import Faults, Timeline
 from hil.meter.store import load_trace
-from hil.meter.types import Gap, Trace
 from hil.plan import END_TO_END, Plan
 from tests.backend.conftest import plan_of
 from tests.backend.test_serial import LATENCY_US, Stranger
@@ -528,41 +523,6 @@ def test_energy_mode_with_an_edge_too_few_or_too_many(
         server.close()
 
 
-def test_one_inference_may_not_lose_a_sample(large: Plan, latency_s: float, tmp_path: Path) -> None:
-    """A long window over many may lose one in a thousand; a phase may not."""
-    border = Border("inference", 0, 10**9)
-    current = np.full(199_000, 0.01)
-    trace = Trace(SITE, current, 1.0, dt_s=1e-5, t0_s=-0.5, gaps=(Gap(100_000, 10),))
-    for inferences, refused in ((1, True), (2, False)):
-        told = Told(inferences, (0.0, 1.0), (border,))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("hil.backend.borders.align", lambda *_: same_clock())
-            found = energies(trace, told, scope=SITE, accuracy=None, trigger="hardware")
-        assert ("inference" in found.refused) is refused
-
-
-def test_idle_that_is_none_gives_no_energy_above_it() -> None:
-    """Warm-ups that the host did not know of went by before the first lap."""
-    times = np.arange(200_000) * 1e-5
-    power = np.where(times < 0.5, 20e-3, np.where(times < 1.5, 24e-3, 6e-3))
-    trace = Trace(SITE, power, 1.0, dt_s=1e-5)
-    told = Told(100, (0.5, 1.5))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hil.backend.borders.align", lambda *_: same_clock())
-        found = energies(trace, told, scope=SITE, accuracy=None, trigger="hardware")
-    assert "one of both is not idle" in found.refused["idle"].message
-    assert found.phases["inference"].above_idle is None and found.idle is None
-    assert found.phases["inference"].mean_j == pytest.approx(24e-5, rel=1e-3)
-
-
-def test_a_meter_the_wrong_way_round_is_named() -> None:
-    trace = Trace(SITE, np.full(200_000, -0.01), 1.0, dt_s=1e-5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hil.backend.borders.align", lambda *_: same_clock())
-        found = energies(trace, Told(100, (0.5, 1.5)), scope=SITE, accuracy=None, trigger="hardware")
-    assert "wrong way round" in found.refused["inference"].message
-
-
 @pytest.mark.parametrize(
     "change", [{"rate_hz": float("inf")}, {"trigger": "gravity"}, {"site": ""}, {"accuracy": {"gain": 0}}]
 )
@@ -581,30 +541,3 @@ def test_a_damaged_setup_is_named(
     setup.unlink()
     with pytest.raises(MeterError, match="-meter.json"):
         ReplayBackend().run([large], RunOptions(repeat=8, board=options))
-
-
-def part(mean: float, fidelity: Fidelity = "measured") -> PhaseFigures:
-    energy = Energy(
-        mean=mean, low=mean - abs(mean) / 10, high=mean + abs(mean) / 10, scope="x, gross", fidelity=fidelity
-    )
-    return PhaseFigures(latency_s=Interval(mean=1.0, low=1.0, high=1.0), energy_j=energy, fidelity="measured")
-
-
-def test_sums_of_energies() -> None:
-    """Half widths of one instrument add up; what was not measured is left out where all of it is negligible."""
-    assert summed([part(1.0), part(3.0)], "energy_j") == Energy(
-        mean=4.0, low=pytest.approx(3.6), high=pytest.approx(4.4), scope="x, gross", fidelity="measured"
-    )
-    few = [part(1.0), *[part(0.002, "estimated")] * 4]
-    many = [part(1.0), *[part(0.009, "estimated")] * 5]  # each below a hundredth, together not
-    for parts, expected in ((few, "measured"), (many, "estimated")):
-        total = summed(parts, "energy_j")
-        assert total is not None and total.fidelity == expected
-    below = summed([part(1.0), part(-0.2)], "energy_j")
-    assert below is not None and below.low < below.mean == pytest.approx(0.8) < below.high
-
-
-def test_an_energy_above_idle_may_be_negative() -> None:
-    """A board that polls while it waits and sleeps while it works."""
-    found = combined([Joules(-5e-6, -6e-6, -4e-6)] * 2, "x, above idle", "measured")
-    assert found is not None and (found.low, found.mean, found.high) == pytest.approx((-6e-6, -5e-6, -4e-6))
