@@ -81,7 +81,11 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument("--rails", metavar="SITE", help="what the sites of several traces add up to")
     parser.add_argument("--scope", metavar="TEXT", help="what the figures are to be of; another site is an error")
-    parser.add_argument("--tolerance", default="5%", metavar="SHARE", help="what they must be good for (default: 5%%)")
+    parser.add_argument(
+        "--tolerance",
+        metavar="SHARE",
+        help="what they must be good for (default: 5%%; in a benchmark's own phases, 25%% around the inference)",
+    )
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -91,7 +95,7 @@ class _Part:
     """One trace and what it gave.  ``refused`` says why a phase has no figure."""
 
     trace: Trace
-    alignment: Alignment
+    aligned: str
     accuracy: Accuracy
     accuracy_date: str
     found: Mapping[str, PhaseEnergy]
@@ -103,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from hil.meter.energy import add_rails, check_scope
     from hil.units import parse_quantity
 
-    tolerance = parse_quantity(args.tolerance, "%")
+    tolerance = parse_quantity(args.tolerance, "%") if args.tolerance is not None else None
     if len(args.traces) > 1 and args.rails is None:
         raise ConfigError(f"{len(args.traces)} traces", hint="say what their sites add up to: --rails 'chip supply'")
     if args.rails is not None and (len(args.traces) < 2 or args.regulator is not None):
@@ -112,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if (args.edges or args.laps is not None) and args.phases is None:
         raise ConfigError("phases in the board's time are not in the trace", hint="give them: --phases FILE")
+    if args.laps is not None and args.laps < 1:
+        raise ConfigError(f"--laps {args.laps}: expected a baud rate above 0", hint="such as --laps 115200")
     traces = _opened(args)
     parts = [_integrated(args, path, trace, tolerance) for path, trace in zip(args.traces, traces, strict=True)]
     if args.rails is None:
@@ -138,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 def _opened(args: argparse.Namespace) -> list[Trace]:
     """The traces, each with its own site and voltage where they are given one by one."""
     from hil.errors import ConfigError
-    from hil.meter.errors import ScopeError
+    from hil.meter.energy import check_rails
 
     count = len(args.traces)
     each: dict[str, list[Any]] = {}
@@ -151,19 +157,15 @@ def _opened(args: argparse.Namespace) -> list[Trace]:
         open_trace(path, args.format, args.columns, site=site, voltage=voltage)
         for path, site, voltage in zip(args.traces, each["site"], each["voltage"], strict=True)
     ]
-    sites = [trace.site for trace in traces]
-    if len({site.casefold() for site in sites}) < count:
-        raise ScopeError(
-            f"rails at {', '.join(repr(site) for site in sites)}: one is in there twice",
-            hint="files of other tools do not know their site: --site for each",
-        )
+    if args.rails is not None:
+        check_rails([trace.site for trace in traces], args.rails)
     return traces
 
 
-def _integrated(args: argparse.Namespace, path: Path, trace: Trace, tolerance: float) -> _Part:
+def _integrated(args: argparse.Namespace, path: Path, trace: Trace, tolerance: float | None) -> _Part:
     from hil.meter.energy import energy_by_phase
 
-    work, idle = _windows(args, path, trace)
+    work, idle, of_bench = _windows(args, path, trace)
     alignment = _aligned(args, trace, work)
     accuracy, date = _accuracy(args.check, trace.info)
     regulator = _regulator(args.regulator, trace.site) if args.regulator is not None else None
@@ -176,22 +178,41 @@ def _integrated(args: argparse.Namespace, path: Path, trace: Trace, tolerance: f
         idle=idle,
         accuracy=accuracy,
         regulator=regulator,
-        tolerance=tolerance,
+        tolerance=_tolerances(work, of_bench) if tolerance is None else tolerance,
         refused=refused,
     )
-    return _Part(trace, alignment, accuracy, date, found, refused)
+    return _Part(trace, _described(alignment, work), accuracy, date, found, refused)
 
 
-def _windows(args: argparse.Namespace, path: Path, trace: Trace) -> tuple[list[PhaseWindow], list[PhaseWindow]]:
-    """Work and idle: of the file, of the one beside the trace, or the whole trace."""
+def _tolerances(work: Sequence[PhaseWindow], of_bench: bool) -> dict[str, float]:
+    """What each phase must be good for: as a benchmark takes its own."""
+    from hil.backend.borders import INFERENCE, SHORT_TOLERANCE, TOLERANCE
+
+    return {w.name: SHORT_TOLERANCE if of_bench and w.name != INFERENCE else TOLERANCE for w in work}
+
+
+def _described(alignment: Alignment, work: Sequence[PhaseWindow]) -> str:
+    """How the phases came into the meter's time, and how sure their borders are."""
+    from hil.units import format_si
+
+    border_s = max(window.border_sd_s for window in work)
+    if alignment.method is not None or border_s == 0:
+        return alignment.describe()
+    return f"phases in the meter's time, borders ± {format_si(border_s, 's')}"
+
+
+def _windows(args: argparse.Namespace, path: Path, trace: Trace) -> tuple[list[PhaseWindow], list[PhaseWindow], bool]:
+    """Work and idle: of the file, of the one beside the trace (a benchmark's own), or the whole trace."""
     from hil.meter.energy import PhaseWindow
     from hil.meter.phases import read_phases
     from hil.meter.trace import SampleTimes
 
-    if (phases := args.phases or beside(path)) is not None:
-        return read_phases(phases)
+    if args.phases is not None:
+        return *read_phases(args.phases), False
+    if (own := beside(path)) is not None:
+        return *read_phases(own), True
     times = SampleTimes(trace)
-    return [PhaseWindow("all", times.first_s, times.last_s)], []
+    return [PhaseWindow("all", times.first_s, times.last_s)], [], False
 
 
 def _aligned(args: argparse.Namespace, trace: Trace, work: Sequence[PhaseWindow]) -> Alignment:
@@ -246,7 +267,7 @@ def _regulator(text: str, input_site: str) -> Regulator:
 def _document(args: argparse.Namespace, parts: Sequence[_Part], found: Mapping[str, PhaseEnergy]) -> dict[str, Any]:
     def figures(part: _Part, energies: Mapping[str, PhaseEnergy]) -> dict[str, Any]:
         return {
-            "alignment": part.alignment.describe(),
+            "alignment": part.aligned,
             "phases": {name: asdict(energy) for name, energy in energies.items()},
             "refused": {name: error.message for name, error in part.refused.items()},
             "accuracy": {**asdict(part.accuracy), "date": part.accuracy_date or None},
@@ -276,7 +297,7 @@ def _print(args: argparse.Namespace, parts: Sequence[_Part], found: Mapping[str,
     if args.rails is not None and found:
         print_rails(found, [part.found for part in parts], out)
     elif found:
-        print_energies(found, parts[0].alignment.describe(), out)
+        print_energies(found, parts[0].aligned, out)
         if args.regulator is not None:
             behind = _regulator(args.regulator, parts[0].trace.site)
             share = f"{behind.efficiency:g} ± {behind.efficiency_sd:g}"
@@ -284,5 +305,5 @@ def _print(args: argparse.Namespace, parts: Sequence[_Part], found: Mapping[str,
     for part in parts:
         where = f" at {part.trace.site}" if args.rails is not None else ""
         if args.rails is not None:
-            say(out, f"aligned{where}: {part.alignment.describe()}")
+            say(out, f"aligned{where}: {part.aligned}")
         say(out, f"accuracy{where}: {describe_accuracy(part.accuracy, part.accuracy_date)}")

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.cli.common import add_common, console, verb
+from hil.cli.instrument import require_instrument, require_seconds
 from hil.cli.meter_check import add_check
 from hil.cli.meter_supply import add_supply
 from hil.cli.recording import wait_recording
 
 if TYPE_CHECKING:
-    from hil.meter.types import Trace
+    from hil.errors import MeterError
+    from hil.meter.types import PowerMeter, Trace
 
 _COLUMNS = 1600
 _SKETCH_COLUMNS = 72
@@ -59,39 +61,85 @@ def add_trace_format(parser: argparse.ArgumentParser) -> None:
 
 
 def open_trace(path: Path, format: str | None, columns: Path | None, *, site: str, voltage: str | None) -> Trace:
-    """The trace that the options name.  Raises MeterError."""
+    """The trace that the options name.  Raises MeterError, ConfigError."""
+    from hil.errors import ConfigError
     from hil.meter.importers import import_trace, read_columns
     from hil.units import parse_quantity
 
     declared = read_columns(columns) if columns is not None else None
     voltage_v = parse_quantity(voltage, "V") if voltage is not None else None
+    if voltage_v is not None and voltage_v <= 0:
+        raise ConfigError(f"--voltage {voltage}: expected more than 0 V", hint="the board's supply, such as 3.3V")
     return import_trace(path, format, site=site, voltage_v=voltage_v, columns=declared)
 
 
 def run_record(args: argparse.Namespace) -> int:
     from hil.errors import ConfigError
+    from hil.meter.opened import opened
     from hil.meter.registry import open_meter
-    from hil.meter.store import save_trace
     from hil.units import parse_quantity
 
     if (args.out / "trace.json").exists():
         raise ConfigError(f"{args.out}: holds a trace", hint="choose another folder")
-    if not 0 < args.seconds < 1e6:
-        raise ConfigError(f"--seconds {args.seconds:g}: expected more than 0")
-    meter = open_meter(args.meter, site=args.site, raw_folder=args.out)
-    try:
-        meter.open()
+    require_seconds(args.seconds)
+    require_instrument(args.meter)
+    with opened(open_meter(args.meter, site=args.site, raw_folder=args.out)) as meter:
         rate_hz = parse_quantity(args.rate, "Hz") if args.rate is not None else meter.caps.rate_max_hz
         meter.configure(rate_hz)
         meter.start()
-        with suppress(KeyboardInterrupt):  # what was recorded until then is kept
-            wait_recording(args.seconds)
-        trace = meter.stop()
-    finally:
-        meter.close()
-    save_trace(trace, args.out)
-    _tell(args, _facts(trace), args.out)
+        try:
+            trace, problem = _recorded(meter, args.seconds)
+            if trace is not None:
+                _keep(trace, args.out, problem)
+        except KeyboardInterrupt as stop:
+            if (raw := _raw_of(meter)) is not None:
+                stop.add_note(f"what was recorded is kept: replay:{raw} decodes it")
+            raise
+    if trace is not None:
+        _tell(args, _facts(trace), args.out)
+    if problem is not None:
+        if (raw := _raw_of(meter)) is not None:
+            sys.stderr.write(f"hil: the recording ended early; its bytes are kept: replay:{raw}\n")
+        raise problem
     return 0
+
+
+def _recorded(meter: PowerMeter, seconds: float) -> tuple[Trace | None, MeterError | None]:
+    """The trace of a recording that runs, and what went wrong with it: then the trace holds what came before, as far as
+    that can be decoded."""
+    from hil.errors import MeterError
+    from hil.meter.drivers.replay import decode_recording
+
+    problem = None
+    with suppress(KeyboardInterrupt):  # what was recorded until then is kept
+        problem = wait_recording(meter, seconds)
+    try:
+        return meter.stop(), problem
+    except MeterError as error:
+        problem = error
+    if (raw := _raw_of(meter)) is not None:
+        with suppress(MeterError):
+            return decode_recording(raw), problem
+    return None, problem
+
+
+def _keep(trace: Trace, out: Path, problem: MeterError | None) -> None:
+    """Save a trace; after a problem as far as that goes: a full disk takes no trace, and that is the problem."""
+    from hil.errors import HilError
+    from hil.meter.store import save_trace
+
+    try:
+        save_trace(trace, out)
+    except HilError:
+        if problem is None:
+            raise
+
+
+def _raw_of(meter: PowerMeter) -> Path | None:
+    """The raw bytes of its last recording, where it is an instrument."""
+    from hil.meter.drivers.base import Driver
+
+    return meter.recording if isinstance(meter, Driver) else None
 
 
 def run_show(args: argparse.Namespace) -> int:

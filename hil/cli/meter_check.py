@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hil.cli.common import add_common, console, verb
+from hil.cli.instrument import require_instrument, require_seconds
 from hil.cli.recording import wait_recording
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def run_check(args: argparse.Namespace) -> int:
     voltage_sd = _positive("--voltage-tolerance", args.voltage_tolerance, "%") / sqrt(3)
     voltage_v = _positive("--voltage", args.voltage, "V") if args.voltage is not None else None
     resolution_a = _positive("--resolution", args.resolution, "A") if args.resolution is not None else None
-    if not 0 < args.seconds < 1e6:
-        raise ConfigError(f"--seconds {args.seconds:g}: expected more than 0")
+    require_seconds(args.seconds)
+    require_instrument(args.meter)
     spec = args.meter if voltage_v is None else with_setting(args.meter, "voltage_v", f"{voltage_v:g}")
     meter = open_meter(spec, site="known resistor")
     readings: list[ResistorReading] = []

@@ -7,6 +7,7 @@ import json
 import sys
 
 from hil.cli.common import add_common, console, verb
+from hil.cli.instrument import require_instrument
 
 
 def add_supply(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,6 +33,7 @@ def run_supply(args: argparse.Namespace) -> int:
     if voltage_v is not None and voltage_v <= 0:
         raise ConfigError(f"{args.voltage}: a supply must be above 0 V", hint="3.3V, or off")
     limit_a = parse_quantity(args.limit, "A") if args.limit is not None else None
+    require_instrument(args.meter)
     meter = open_meter(args.meter)
     try:
         meter.open(keep_power=False)

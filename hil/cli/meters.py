@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from hil.cli.common import add_common, console, verb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hil.meter.accuracy import StoredCheck
+    from hil.meter.registry import Found
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,11 +28,10 @@ def run(args: argparse.Namespace) -> int:
     from hil.meter.registry import METERS, list_meters
 
     found, checks = list_meters(), _checks()
-    by_serial = {check.serial: check for check in checks}
     if args.json:
         known = {name: entry.title for name, entry in METERS.items()}
         attached = [
-            {**asdict(meter), "check": _document(by_serial[meter.serial]) if meter.serial in by_serial else None}
+            {**asdict(meter), "check": _document(check) if (check := _check_of(meter, checks)) is not None else None}
             for meter in found
         ]
         document = {"schema": 1, "attached": attached, "known": known, "checks": [_document(check) for check in checks]}
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     out = console()
     for meter in found:
         out.print(f"{meter.spec}: {meter.title}{', serial ' + meter.serial if meter.serial else ''}", soft_wrap=True)
-        check = by_serial.get(meter.serial)
+        check = _check_of(meter, checks)
         out.print(
             f"  {describe_accuracy(check.accuracy, check.date)}" if check else "  never checked: hil meter check",
             soft_wrap=True,
@@ -56,10 +58,27 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(f"{name}:{entry.address}" if entry.address else name, entry.title)
     out.print(table)
     for check in checks:
-        if check.serial not in {meter.serial for meter in found}:
+        if not any(_is_of(check, meter) for meter in found):
             text = f"{check.model} {check.serial}, not seen here: {describe_accuracy(check.accuracy, check.date)}"
             out.print(text, soft_wrap=True)
     return 0
+
+
+def _check_of(meter: Found, checks: Sequence[StoredCheck]) -> StoredCheck | None:
+    return next((check for check in checks if _is_of(check, meter)), None)
+
+
+def _is_of(check: StoredCheck, meter: Found) -> bool:
+    """Whether a check is of this very instrument: serial numbers count per model.
+
+    An instrument says its model once it is opened (X-NUCLEO-LPM01A, JS220); its name and title here hold that word.
+    """
+    model, name, title = map(_letters, (check.model, meter.spec.partition(":")[0], meter.title))
+    return bool(meter.serial) and check.serial == meter.serial and (name in model or model in title)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).casefold()
 
 
 def _checks() -> list[StoredCheck]:

@@ -180,7 +180,7 @@ def idle_power(
 ) -> IdlePower:
     """Idle power from windows before and after the work, first and last in time.
 
-    Raises WindowError for fewer than two and for windows that are not around ``work``, as far as that is given; and what
+    Raises WindowError for fewer than two and, where ``work`` is given, for windows that are not around it; and what
     ``check_window`` does.
     """
     if len(windows) < 2:
@@ -255,10 +255,11 @@ def energy_by_phase(
     """The energy of every phase, by name in the order of their first windows.
 
     ``scope``: what the figures are to be of; None takes the site of the trace.  ``idle``: windows before and after the
-    work.  ``tolerance``: relative, what the figures must be good for, all or by name; a window whose borders sampling
-    blurs by more than a fifth of it is refused.
-    Raises ScopeError, WindowError for idle that is not around the work; GapError, OverRangeError, OutsideError, WindowError for a phase that cannot be measured: with
-    ``refused`` given they are put there by name and the other phases are returned.
+    work.  ``tolerance``: relative, what the figures must be good for, all of them or by name; a window whose borders
+    sampling blurs by more than a fifth of it is refused.
+    Raises ScopeError; WindowError for idle that is not around the work; GapError, OverRangeError, OutsideError,
+    WindowError for a phase that cannot be measured: with ``refused`` given they are put there by name and the other
+    phases are returned.
     """
     accuracy = accuracy or Accuracy()
     steps = _converter_steps(trace, accuracy)
@@ -314,8 +315,8 @@ def _phase(
         squares_j2 = max(moment.step_squares_j2 - noise_j2, 0.0)
         if window.inferences == 1:
             return sqrt(squares_j2 / 12)
-        # In step, the error of a burst takes two values, up to a whole sampling interval: an interval for uniform errors
-        # holds only one of them.
+        # In step, the error of a burst takes two values, up to a whole sampling interval: an interval for uniform
+        # errors holds only one of them.
         return sqrt(squares_j2 / 6 * window.inferences)
 
     def parts(baseline_w: float) -> tuple[float, dict[str, float], dict[str, float]]:
@@ -383,7 +384,9 @@ def check_rails(sites: Sequence[str], total: str) -> None:
         )
     for part, site in zip(parts, sites, strict=True):
         if part in _NO_RAILS:
-            raise ScopeError(f"'{site}' is not one rail", hint="what is added up are single rails, such as 'rail VDDIO'")
+            raise ScopeError(
+                f"'{site}' is not one rail", hint="what is added up are single rails, such as 'rail VDDIO'"
+            )
     if not (whole := _words(total)) or whole in parts:
         raise ScopeError(
             f"the sum of {', '.join(map(repr, sites))} cannot be called '{total}'",

@@ -85,7 +85,9 @@ def _window(path: Path, line: int, row: dict[str | None, Any]) -> PhaseWindow:
         said = "no row with a name, a start and an end" if isinstance(error, TypeError | AttributeError) else error
         raise FormatError(f"{path}: line {line}: {said}", hint=_HINT) from error
     if not 1 <= inferences <= _MOST:
-        raise FormatError(f"{path}: line {line}: '{name}' with {inferences} inferences, expected at least 1", hint=_HINT)
+        raise FormatError(
+            f"{path}: line {line}: '{name}' with {inferences} inferences, expected at least 1", hint=_HINT
+        )
     if not (name and -_LONGEST_S <= start_s < end_s <= _LONGEST_S):
         raise FormatError(f"{path}: line {line}: '{name}' from {start_s} to {end_s}", hint=_HINT)
     if not 0 <= border_sd_s <= _LONGEST_S:

@@ -124,7 +124,7 @@ class Joulescope(Driver):
             for topic in self._streams:
                 self._driver.unsubscribe(topic, self._callback)
         self._writer = None
-        return problem
+        return self._failed or problem
 
     def _trouble(self) -> MeterError | None:
         if self._failed is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import select
 import socket
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -156,11 +157,9 @@ class Otii(Driver):
         """The server says nothing while it records: of its connection only the end shows."""
         connection: socket.socket = self._project.connection.sock
         try:
-            if connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            if not select.select([connection], [], [], 0)[0] or connection.recv(1, socket.MSG_PEEK):
                 return None
             why = "the server closed the connection"
-        except BlockingIOError:
-            return None
         except OSError as error:
             why = f"the connection to the server is gone: {error.strerror or error}"
         return MeterLost(f"{self.port}: {why}", hint="its recording is still on the server, if that runs")

@@ -328,6 +328,10 @@ class PowerShield(SerialMeter):
         super().__init__(port, site=site, raw_folder=raw_folder)
         if format not in self.model.formats:
             raise SettingError(f"{port}: format '{format}', expected {' or '.join(self.model.formats)}")
+        if voltage_v is not None and not 0 < voltage_v <= 2 * self.model.volt_max:
+            raise SettingError(
+                f"{port}: voltage_v is {voltage_v:g}, expected more than 0 V, at most {2 * self.model.volt_max:g} V"
+            )
         self._format: Format = format
         self._voltage_v = voltage_v
         self._switched_off = False

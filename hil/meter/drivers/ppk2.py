@@ -39,6 +39,7 @@ RATE_HZ = 100_000.0
 RANGES = 5
 FULL_SCALE_A = 1.0  # the highest range's specified end
 VOLT_MIN, VOLT_MAX = 0.8, 5.0
+STATED = 0.05  # by how much the voltage stated may differ from the one that it supplies
 ADC_MAX = 0x3FFF
 ADC_VOLT = 1.8 / 163_840
 
@@ -344,7 +345,8 @@ class Ppk2(SerialMeter):
     """A PPK2 on a serial port.
 
     ``mode``: "ampere" measures in a board's own supply, "source" supplies it; by default it stays as it is.
-    ``voltage_v``: of the board's supply in ampere mode, which the instrument cannot measure.
+    ``voltage_v``: of the board's supply in ampere mode, which the instrument cannot measure; in source mode it knows
+    its own.
     """
 
     driver = "ppk2"
@@ -365,7 +367,8 @@ class Ppk2(SerialMeter):
         if voltage_v is not None:
             require_within(port, "voltage", voltage_v, VOLT_MIN, VOLT_MAX, "V")
         self._wanted_mode = mode
-        self._voltage_v = voltage_v
+        self._stated_v = self._voltage_v = voltage_v
+        self._own_v: float | None = None  # what it supplies in source mode
         self._metadata: Metadata | None = None
         self._mode: Mode | None = None
 
@@ -377,8 +380,10 @@ class Ppk2(SerialMeter):
         self._drain()
         self._metadata = parse_metadata(text)
         self._mode = self._metadata.mode
-        if self._mode == "source" and self._voltage_v is None:
-            self._voltage_v = self._metadata.vdd_v
+        vdd_v = self._metadata.vdd_v
+        self._own_v = vdd_v if vdd_v is not None and VOLT_MIN <= vdd_v <= VOLT_MAX else None
+        if self._mode == "source" and self._stated_v is None:
+            self._voltage_v = self._own_v
         if self._wanted_mode is not None and self._wanted_mode != self._mode:
             if keep_power:
                 raise SettingError(
@@ -386,7 +391,19 @@ class Ppk2(SerialMeter):
                     hint="changing the mode interrupts the board's supply: open with keep_power=False",
                 )
             self._change_mode(self._wanted_mode)
+        if keep_power:  # otherwise it is about to be told another one
+            self._require_own_voltage()
         return MeterInfo("PPK2", firmware=f"HW {self._metadata.hardware}".strip(), driver=self.driver)
+
+    def _require_own_voltage(self) -> None:
+        """Raises SettingError where it supplies another voltage than stated."""
+        if self._mode != "source" or self._own_v is None or self._voltage_v is None:
+            return
+        if abs(self._voltage_v / self._own_v - 1) > STATED:
+            raise SettingError(
+                f"{self.port}: the PPK2 supplies {self._own_v:g} V, voltage_v={self._voltage_v:g} stated",
+                hint="leave voltage_v out: in source mode it knows its own voltage (hil meter supply changes it)",
+            )
 
     def _change_mode(self, mode: Mode) -> None:
         self._send(bytes([MODE, MODES[mode]]))
@@ -409,7 +426,7 @@ class Ppk2(SerialMeter):
         if self._mode != "source":
             self._change_mode("source")
         self._send(bytes([DUT_POWER, 1]))
-        self._voltage_v = voltage_v
+        self._voltage_v = self._own_v = voltage_v
 
     def _settings(self) -> Mapping[str, Any]:
         assert self._metadata is not None
@@ -418,6 +435,7 @@ class Ppk2(SerialMeter):
                 f"{self.port}: the board's voltage is not known: the PPK2 does not measure it",
                 hint="say it: ppk2:PORT?voltage_v=3.3, or let the PPK2 supply the board",
             )
+        self._require_own_voltage()
         return {"modifiers": dict(self._metadata.modifiers), "voltage_v": self._voltage_v, "mode": self._mode or ""}
 
     def _decode(self, header: Header, data: Bytes) -> Trace:
