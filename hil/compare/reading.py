@@ -98,6 +98,8 @@ def reading_of(
         fidelities = [energy.fidelity or part.fidelity for energy, part in zip(known, parts, strict=True)]
         spread, scope = _Spread.of(list(zip(known, fidelities, strict=True))), known[0].scope
         spread = spread.times(latency) if metric == "energy" else spread.over(latency)
+        if spread.value <= 0:  # above idle: less than doing nothing takes; no ratio says how far apart two of them are
+            return None
     made = run.provenance
     host, stack = _host_and_stack(run.platform, run.operating_point, tuple(platform_path))
     clocks = dict(made.clocks_hz) | ({"host": made.clocks_hz[host]} if host in made.clocks_hz else {})

@@ -74,6 +74,18 @@ def test_power_is_energy_over_time_and_knows_nothing_of_the_clock(predicted: Map
     assert found.value == pytest.approx(part.energy_j.mean / part.latency_s.mean)
 
 
+def test_an_energy_below_that_of_waiting_has_no_ratio(predicted: Mapping[str, Run]) -> None:
+    run = predicted["kws"]
+    part = run.phases["inference"]
+    assert part.energy_above_idle_j is not None
+    below = part.energy_above_idle_j.model_copy(update={"mean": -1e-6, "low": -2e-6, "high": 1e-7})
+    odd = run.model_copy(
+        update={"phases": {**run.phases, "inference": part.model_copy(update={"energy_above_idle_j": below})}}
+    )
+    assert reading_of(odd, "energy", "inference", above_idle=True) is None
+    assert reading_of(odd, "energy", "inference") is not None
+
+
 def test_a_sum_of_phases(predicted: Mapping[str, Run]) -> None:
     run = predicted["kws"]
     found = reading_of(run, "latency", "input_load+inference")
