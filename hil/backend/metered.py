@@ -33,6 +33,7 @@ from hil.meter.types import MeterInfo, PowerMeter, Trace, Trigger
 SCHEMA = 1
 # An ``infer`` that had to be repeated leaves two in one trace: it is recorded anew, so often.
 RECORDINGS = 3
+POLL_S = 0.2  # how often a recording is looked at
 # MLPerf Tiny's rule for energy: so many windows of so many seconds.
 MLPERF_WINDOWS, MLPERF_WINDOW_S = 5, 10.0
 # Fewer, and a meter that does not average between its samples shows what it happens to meet.
@@ -101,7 +102,7 @@ class Recorder:
         clock, number = self._clock, len(self._kept) + 1
         self._meter.start(self.setup.trigger)
         if self.setup.trigger == "software":
-            clock.sleep(IDLE_S)
+            self._wait(IDLE_S)
         asked_s = clock.now_s()
         answered_s: list[float] = []
 
@@ -113,13 +114,23 @@ class Recorder:
             if answer.start_us is not None and answer.end_us is not None:
                 # A board in virtual time answers sooner than its power would be over.
                 work_s = (answer.end_us - answer.start_us) * 1e-6 * (1 + warmups / inferences)
-                clock.sleep(max(0.0, work_s - (clock.now_s() - asked_s)))
-            clock.sleep(IDLE_S)
+                self._wait(work_s - (clock.now_s() - asked_s))
+            self._wait(IDLE_S)
             # Stored before anything can go wrong with the board, and before anybody judges it.
             self._kept.append(save_trace(self._meter.stop(), _trace_folder(self._stem, number)))
 
         result = session.infer(inferences, warmups, expected_s, answered)
         return Metered(result, answered_s[0] - asked_s)
+
+    def _wait(self, seconds: float) -> None:
+        """Let the recording run.  Raises MeterError as soon as something is wrong with it."""
+        end_s = self._clock.now_s() + seconds
+        while True:
+            if (problem := self._meter.problem()) is not None:
+                raise problem
+            if (rest_s := end_s - self._clock.now_s()) <= 0:
+                return
+            self._clock.sleep(min(rest_s, POLL_S))
 
 
 class Stored:

@@ -25,6 +25,7 @@ from hil.board.session import Limits, Session, open_session
 from hil.errors import ConfigError
 from hil.meter.accuracy import checks_folder, load_check
 from hil.meter.energy import same_site
+from hil.meter.opened import opened
 from hil.meter.registry import open_meter
 from hil.meter.simulated import SimulatedMeter
 from hil.plan import PHASES, Plan
@@ -69,9 +70,7 @@ class SerialBackend:
             return
         own = energy_scope(plan.target).partition(",")[0]
         site = own if asked.site is None or same_site(asked.site, own) else asked.site.partition(",")[0].strip()
-        meter = open_meter(spec, site=site, raw_folder=capture.parent)
-        try:
-            meter.open()
+        with opened(open_meter(spec, site=site, raw_folder=capture.parent)) as meter:
             # An instrument shows the most at its highest rate; a simulated one has none.
             usual_hz = meter.rate_hz if isinstance(meter, SimulatedMeter) else meter.caps.rate_max_hz
             rate_hz = meter.configure(usual_hz if asked.meter_rate_hz is None else asked.meter_rate_hz)
@@ -82,8 +81,6 @@ class SerialBackend:
                 yield Simulated(meter, setup, capture.with_suffix(""), *_power(plan, options))
             else:
                 yield Recorder(meter, setup, capture.with_suffix(""), MonotonicClock())
-        finally:
-            meter.close()
 
     def _board(self, target: Target, options: RunOptions) -> Board:
         """The board that was asked for; an unknown one has the usual limits.  Raises ConfigError."""

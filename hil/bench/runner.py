@@ -49,7 +49,9 @@ class Bench:
         """
         asked = self.request()
         resuming = store.begin(asked, overwrite=overwrite) if store is not None else False
-        kept = {run.provenance.request_hash: run for run in store.readable()} if store is not None and resuming else {}
+        earlier = store.readable() if store is not None and resuming else []
+        begun = store.started if store is not None else ""
+        kept = {run.provenance.request_hash: run for run in earlier if run.provenance.created >= begun}
         runs: list[Run] = []
         failures: list[tuple[str, str, HilError]] = []
         resumed = 0

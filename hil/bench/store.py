@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.started = ""  # when the bench in the folder began, ISO 8601
 
     def begin(self, asked: dict[str, Any], *, overwrite: bool = False) -> bool:
         """Start a bench; true where the folder holds an unfinished one of the same request, which may be resumed.
@@ -93,13 +95,17 @@ class Store:
         """
         manifest = self._manifest()
         same = manifest is not None and manifest.get("asked") == asked
+        resuming = same and manifest is not None and not manifest.get("complete", False)
+        # A bench that was complete begins anew: its records are of the time before.
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.started = str(manifest.get("started", "")) if resuming and manifest is not None else now
         if manifest is not None and not same and not overwrite:
             raise ResultsError(
                 f"{self.folder}: holds another bench ({_summary(manifest.get('asked'))})",
                 hint="choose another folder, or replace it with --overwrite",
             )
         self._write_manifest(asked, complete=False)
-        return same and manifest is not None and not manifest.get("complete", False)
+        return resuming
 
     def finish(
         self,
@@ -173,7 +179,13 @@ class Store:
     def _write_manifest(
         self, asked: dict[str, Any], *, complete: bool, failures: Sequence[tuple[str, str, str]] = ()
     ) -> None:
-        document = {"schema": SCHEMA_VERSION, "asked": asked, "complete": complete, "failures": failures}
+        document = {
+            "schema": SCHEMA_VERSION,
+            "asked": asked,
+            "started": self.started,
+            "complete": complete,
+            "failures": failures,
+        }
         write_atomic(self.folder / MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
 
 

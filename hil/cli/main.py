@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from hil import __version__
 from hil.cli import (
@@ -111,7 +114,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
-    except KeyboardInterrupt:
-        kept = "; what was finished is kept, the same command resumes" if getattr(args, "out", None) else ""
-        sys.stderr.write(f"hil: interrupted{kept}\n")
+    except KeyboardInterrupt as interrupt:
+        if argv is None:
+            # This process ends now.  A second signal while it does (of an impatient user, of ``timeout`` to the whole
+            # group) would end it by that signal, and with a traceback.
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        said = [*getattr(interrupt, "__notes__", ()), *_kept(args)]
+        sys.stderr.write("; ".join(["hil: interrupted", *said]) + "\n")
         return 130
+
+
+def _kept(args: argparse.Namespace) -> list[str]:
+    """What an interrupted bench of several runs has finished.  Other verbs write at their end only, also a sweep."""
+    folder: Path | None = getattr(args, "out", None)
+    if args.verb != "bench" or folder is None:
+        return []
+    try:
+        bench = json.loads((folder / "bench.json").read_bytes())
+        resumes = bench["complete"] is False and len(bench["asked"]["networks"]) * len(bench["asked"]["platforms"]) > 1
+        some = any((folder / "records").glob("*.json"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return ["what was finished is kept, the same command resumes"] if resumes and some else []

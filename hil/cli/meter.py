@@ -89,16 +89,15 @@ def run_record(args: argparse.Namespace) -> int:
         meter.start()
         try:
             trace, problem = _recorded(meter, args.seconds)
-            if trace is not None:
-                _keep(trace, args.out, problem)
+            saved = trace is not None and _save(trace, args.out, problem)
         except KeyboardInterrupt as stop:
             if (raw := _raw_of(meter)) is not None:
                 stop.add_note(f"what was recorded is kept: replay:{raw} decodes it")
             raise
     if trace is not None:
-        _tell(args, _facts(trace), args.out)
+        _tell(args, _facts(trace), args.out if saved else None)
     if problem is not None:
-        if (raw := _raw_of(meter)) is not None:
+        if (raw := _raw_of(meter)) is not None and str(raw) not in (problem.hint or ""):
             sys.stderr.write(f"hil: the recording ended early; its bytes are kept: replay:{raw}\n")
         raise problem
     return 0
@@ -123,8 +122,8 @@ def _recorded(meter: PowerMeter, seconds: float) -> tuple[Trace | None, MeterErr
     return None, problem
 
 
-def _keep(trace: Trace, out: Path, problem: MeterError | None) -> None:
-    """Save a trace; after a problem as far as that goes: a full disk takes no trace, and that is the problem."""
+def _save(trace: Trace, out: Path, problem: MeterError | None) -> bool:
+    """Whether a trace could be saved; that it could not is an error unless there is a problem that says more."""
     from hil.errors import HilError
     from hil.meter.store import save_trace
 
@@ -133,6 +132,8 @@ def _keep(trace: Trace, out: Path, problem: MeterError | None) -> None:
     except HilError:
         if problem is None:
             raise
+        return False
+    return True
 
 
 def _raw_of(meter: PowerMeter) -> Path | None:

@@ -53,6 +53,7 @@ def run_check(args: argparse.Namespace) -> int:
 
     from hil.errors import ConfigError
     from hil.meter.accuracy import check_path, checks_folder, read_check, resistor_check, save_check
+    from hil.meter.opened import opened
     from hil.meter.registry import open_meter, with_setting
     from hil.meter.resistor import resistor_reading
 
@@ -67,10 +68,8 @@ def run_check(args: argparse.Namespace) -> int:
     require_seconds(args.seconds)
     require_instrument(args.meter)
     spec = args.meter if voltage_v is None else with_setting(args.meter, "voltage_v", f"{voltage_v:g}")
-    meter = open_meter(spec, site="known resistor")
     readings: list[ResistorReading] = []
-    try:
-        meter.open()
+    with opened(open_meter(spec, site="known resistor")) as meter:
         check_path(checks_folder(), meter.info)  # before anybody connects resistors
         meter.configure(meter.caps.rate_max_hz)
         for number, resistance_ohm in enumerate(ohms, 1):
@@ -79,8 +78,6 @@ def run_check(args: argparse.Namespace) -> int:
             readings.append(
                 resistor_reading(trace, resistance_ohm, resistor_sd, voltage_v=voltage_v, resolution_a=resolution_a)
             )
-    finally:
-        meter.close()
     accuracy = resistor_check(meter.info, readings, voltage_sd)
     check = read_check(save_check(checks_folder(), meter.info, accuracy, readings))
     if args.json:
@@ -130,5 +127,8 @@ def _ask_for(resistance_ohm: float, which: str, voltage_v: float | None, *, wait
 
 def _recorded(meter: PowerMeter, seconds: float) -> Trace:
     meter.start()
-    wait_recording(seconds)
-    return meter.stop()
+    problem = wait_recording(meter, seconds)
+    trace = meter.stop()
+    if problem is not None:
+        raise problem
+    return trace

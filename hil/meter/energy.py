@@ -200,6 +200,12 @@ def idle_power(
         character = _character(integrator, [(start_s, end_s)], steps)
         moments = integrator.moments(start_s, end_s, character.spike_w)
         length = end_s - start_s
+        if length < integrator.times.interval_s:
+            raise WindowError(
+                f"idle ({window.name}): {format_si(length, 's')}, shorter than the sampling interval of "
+                f"{format_si(integrator.times.interval_s, 's')}",
+                hint="give it some hundred samples",
+            )
         power.append(moments.energy_j / length)
         quantising.append(character.quantising_w)
         noise = character.noise_w**2 * integrator.times.interval_s / length

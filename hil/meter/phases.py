@@ -20,8 +20,8 @@ from hil.meter.trace import WINDOW_GAPS
 IDLE = "idle"
 BESIDE = "phases.csv"  # in the folder of a trace: its phases
 _NEEDED = {"name", "start_s", "end_s"}
-# Beyond these nothing was measured: times (s), and inferences in one window.
-_LONGEST_S, _MOST = 1e12, 10**12
+# Beyond these nothing was measured: lengths, times, and inferences in one window.
+_SHORTEST_S, _LONGEST_S, _MOST = 1e-12, 1e12, 10**12
 _TOUCH_S = 1e-9  # windows may overlap by the rounding of their borders
 COLUMNS = ("name", "start_s", "end_s", "inferences", "border_sd_s")
 _HINT = "a CSV with the columns name,start_s,end_s[,inferences,border_sd_s]; rows named idle are what is subtracted"
@@ -88,7 +88,7 @@ def _window(path: Path, line: int, row: dict[str | None, Any]) -> PhaseWindow:
         raise FormatError(
             f"{path}: line {line}: '{name}' with {inferences} inferences, expected at least 1", hint=_HINT
         )
-    if not (name and -_LONGEST_S <= start_s < end_s <= _LONGEST_S):
+    if not (name and start_s >= -_LONGEST_S and end_s <= _LONGEST_S and end_s - start_s >= _SHORTEST_S):
         raise FormatError(f"{path}: line {line}: '{name}' from {start_s} to {end_s}", hint=_HINT)
     if not 0 <= border_sd_s <= _LONGEST_S:
         raise FormatError(f"{path}: line {line}: '{name}' with a border_sd_s of {border_sd_s}", hint=_HINT)

@@ -25,8 +25,8 @@ class Entry:
     """A meter: where its driver is and how it is found.
 
     ``settings``: what may follow ``?``, with the type of each.  ``address``: what follows the colon, for people; None
-    where nothing does.  ``usb``: vendor, product and a part of the description, by which it is recognised.
-    ``fixed``: arguments that the name implies.
+    where nothing does.  ``usb``: vendor, product and a part of the description, by which it is recognised;
+    ``usb_shared`` where other things have the same.  ``fixed``: arguments that the name implies.
     """
 
     title: str
@@ -34,6 +34,7 @@ class Entry:
     address: str | None = "PORT"
     settings: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     usb: tuple[int, int | None, str] | None = None
+    usb_shared: bool = False
     serial_port: bool = True
     optional_address: bool = True
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -54,6 +55,7 @@ METERS: dict[str, Entry] = {
         f"{_DRIVERS}.lpm01a:Lpm01a",
         settings={**_VOLTAGE, "format": str},
         usb=(0x0483, 0x5740, ""),
+        usb_shared=True,  # ST's number for any virtual port, also of a board or a bridge
     ),
     "stlink_v3pwr": Entry(
         "ST STLINK-V3PWR",
@@ -125,8 +127,8 @@ def open_meter(spec: str, *, site: str = "", raw_folder: Path | None = None) -> 
 
     ``site`` is what its current flows into, which every trace says; raw recordings go to ``raw_folder``.  Where the
     instrument does not tell its serial number, USB's takes its place.  Raises
-    SettingError for a name or setting that is not known and where not exactly one such instrument is attached;
-    UnavailableError where a vendor's library is missing.
+    SettingError for a name or setting that is not known, where not exactly one such instrument is attached, and for a
+    port that is another instrument's; UnavailableError where a vendor's library is missing.
     """
     name, address, settings = _parse(spec)
     entry = METERS[name]
@@ -137,14 +139,26 @@ def open_meter(spec: str, *, site: str = "", raw_folder: Path | None = None) -> 
         return _factory(entry)(**arguments)
     if not address and not entry.optional_address:
         raise SettingError(f"{spec}: which {entry.address.lower()}?", hint=f"write {name}:{entry.address}")
+    ports = list_ports() if entry.serial_port else []
     if not address and entry.serial_port:
-        address = _the_port(name, entry, list_ports())
+        address = _the_port(name, entry, ports)
+    port = _port_at(address, ports)
+    if port is not None:
+        _require_own(spec, entry, port)
     if name != "replay":
         arguments["raw_folder"] = raw_folder
     meter = _factory(entry)(address, **arguments)
     if entry.serial_port and isinstance(meter, Driver):
-        meter.usb_serial = _usb_serial(address, list_ports())
+        meter.usb_serial = (port.serial or "") if port is not None else ""
     return meter
+
+
+def take_setting(spec: str, key: str) -> tuple[str, Any]:
+    """The spec without a setting, and its value; None where it has none.  Raises SettingError for a wrong spec."""
+    _, _, settings = _parse(spec)
+    place, _, query = spec.partition("?")
+    rest = [item for item in filter(None, query.split("&")) if item.partition("=")[0] != key]
+    return "?".join([place, *filter(None, ["&".join(rest)])]), settings.get(key)
 
 
 def with_setting(spec: str, key: str, value: str) -> str:
@@ -202,14 +216,31 @@ def _factory(entry: Entry) -> Callable[..., PowerMeter]:
     return factory
 
 
+def _fits(entry: Entry, port: PortInfo) -> bool:
+    """Whether a port may be one of such an instrument."""
+    if entry.usb is None:
+        return False
+    vid, pid, description = entry.usb
+    return port.vid == vid and pid in (None, port.pid) and description in port.description
+
+
+def _require_own(spec: str, entry: Entry, port: PortInfo) -> None:
+    """Raises SettingError for the port of another instrument: to that, greetings are commands.  A PPK2 takes the line
+    end of a text (0x0D) for a voltage."""
+    if _fits(entry, port):
+        return
+    for name, other in METERS.items():
+        if _fits(other, port) and not other.usb_shared:
+            raise SettingError(
+                f"{spec}: that port is a {other.title}, not a {entry.title}", hint=f"write {name}:{port.device}"
+            )
+
+
 def _matching(entry: Entry, ports: Sequence[PortInfo]) -> list[PortInfo]:
     """The ports of attached instruments of a kind: where one instrument has several, the first."""
-    if entry.usb is None:
-        return []
-    vid, pid, description = entry.usb
     firsts: dict[tuple[str | None, str], PortInfo] = {}
     for port in ports:
-        if port.vid == vid and pid in (None, port.pid) and description in port.description:
+        if _fits(entry, port):
             firsts.setdefault((port.serial, "" if port.serial else port.device), port)
     return list(firsts.values())
 
@@ -225,12 +256,12 @@ def _the_port(name: str, entry: Entry, ports: Sequence[PortInfo]) -> str:
     )
 
 
-def _usb_serial(address: str, ports: Sequence[PortInfo]) -> str:
-    """The serial number of the USB device behind a port; empty where there is none (a socket, a PTY, an own UART)."""
+def _port_at(address: str, ports: Sequence[PortInfo]) -> PortInfo | None:
+    """The port of that name; None where none is (a socket, a PTY)."""
     places = {address}
     with suppress(OSError, ValueError):  # what is no path is no port
         places.add(os.path.realpath(address))
-    return next((port.serial or "" for port in ports if {port.device, port.by_id} & places), "")
+    return next((port for port in ports if {port.device, port.by_id} & places), None)
 
 
 def _usb_ids(folder: Path) -> list[tuple[int, int, str]]:

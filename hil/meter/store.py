@@ -146,6 +146,9 @@ def load_trace(path: Path) -> Trace:
         header = json.loads((path / HEADER).read_bytes())
         if header["schema"] != SCHEMA:
             raise FormatError(f"{path}: trace schema {header['schema']}, this version reads {SCHEMA}")
+        there = (path / _file("current_a")).stat().st_size // np.dtype(COLUMN_TYPES["current_a"]).itemsize
+        if not 0 < header["samples"] <= there:
+            raise ValueError(f"{header['samples']} samples stated, {there} held")
         columns: dict[str, Any] = {
             name: np.memmap(path / _file(name), dtype=COLUMN_TYPES[name], mode="r", shape=(header["samples"],))
             for name in header["columns"]

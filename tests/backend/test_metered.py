@@ -253,6 +253,20 @@ def test_a_board_that_knows_mlperf_tiny_only_is_measured(plan: Plan, tmp_path: P
     assert energy is not None and energy.low <= WORK_W * latency_s <= energy.high
 
 
+def test_a_meter_that_goes_away_ends_the_recording_at_once(
+    plan: Plan, board: EmulatedBoard, before_s: float, latency_s: float, tmp_path: Path
+) -> None:
+    """Not only when it is stopped: a window may take minutes."""
+    inferences = round(20 * WORK_S / latency_s)
+    faults = Faults(hang_up_at=80_000)
+    with simulated(ppk2.Simulator, timeline(before_s, latency_s, inferences, True), faults=faults) as instrument:
+        start_s = time.monotonic()
+        with pytest.raises(MeterError, match="went away|lost"):
+            measure(plan, board, f"ppk2:{instrument.port}?voltage_v=3.3", 100e3, inferences, tmp_path)
+        assert time.monotonic() - start_s < 10 * WORK_S
+    assert list(tmp_path.glob("*.bin"))
+
+
 def test_a_meter_that_is_not_there_is_named(plan: Plan, board: EmulatedBoard, tmp_path: Path) -> None:
     with pytest.raises(MeterError, match="did you mean|no meter"):
         measure(plan, board, "ppk3", 1e3, 1, tmp_path)

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -146,6 +147,20 @@ def test_an_interrupted_bench_resumes(tmp_path: Path) -> None:
 def test_a_complete_bench_runs_again(tmp_path: Path) -> None:
     bench().run(Store(tmp_path))
     assert bench().run(Store(tmp_path)).resumed == 0
+
+
+def test_an_interrupted_repetition_resumes_none_of_the_time_before(tmp_path: Path) -> None:
+    """Measured again: what the first time measured must not come back as if it were of the second."""
+    bench().run(Store(tmp_path))
+    for file in Store(tmp_path).record_files():
+        file.write_text(re.sub(r'"created": "[^"]*"', '"created": "2020-01-01T00:00:00+00:00"', file.read_text()))
+    repetition = bench()
+    repetition.backend = _Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        repetition.run(Store(tmp_path))
+    result = bench().run(Store(tmp_path))
+    assert result.resumed == 2 and len(result.runs) == 4
+    assert not any(run.provenance.created.startswith("2020") for run in result.runs)
 
 
 def test_another_bench_in_the_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from hil.board.boards import PortInfo
 from hil.errors import MeterError, UnavailableError
+from hil.meter.drivers.base import Driver
 from hil.meter.drivers.ina2xx import Ina2xx
 from hil.meter.drivers.lpm01a import Lpm01a
 from hil.meter.drivers.ppk2 import Ppk2
 from hil.meter.drivers.raw import Header, RawWriter, blocks, pack_block, read_raw
 from hil.meter.drivers.replay import DECODERS, Replay, decode_recording, decoder_of
 from hil.meter.errors import FormatError, MeterProtocolError, NotSupported, SettingError
-from hil.meter.registry import METERS, Found, list_meters, open_meter, with_setting
+from hil.meter.registry import METERS, Found, list_meters, open_meter, take_setting, with_setting
 from hil.meter.sim.ina2xx import Simulator as BridgeSimulator
 from hil.meter.sim.instrument import Faults, Timeline
 from hil.meter.sim.ppk2 import Simulator
@@ -132,6 +133,46 @@ def test_what_an_instrument_tells_itself_counts_more_than_usb(monkeypatch: pytes
         meter.open()
         assert meter.info.serial == "B0001"
         meter.close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "port", "words", "hint"),
+    [
+        ("lpm01a", PPK2, "that port is a Nordic Power Profiler Kit II, not a ST X-NUCLEO-LPM01A", "ppk2"),
+        ("ina228", PPK2, "that port is a Nordic", "ppk2"),
+        ("ppk2", PROBE, "that port is a ST STLINK-V3PWR", "stlink_v3pwr"),
+        ("lpm01a", PROBE, "that port is a ST STLINK-V3PWR", "stlink_v3pwr"),
+    ],
+)
+def test_a_port_that_is_another_instruments_is_refused_before_a_byte_goes_there(
+    spec: str, port: PortInfo, words: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0x0D, the end of a line of ST's commands, sets the supply of a PPK2."""
+    link = tmp_path / "by-id"
+    link.symlink_to(port.device)
+    attach(monkeypatch, port)
+    for address in (port.device, str(link)):
+        with pytest.raises(SettingError) as caught:
+            open_meter(f"{spec}:{address}")
+        assert words in caught.value.message
+        assert caught.value.hint == f"write {hint}:{port.device}"
+
+
+def test_a_number_that_many_boards_share_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge on an STM32 has the USB numbers of the LPM01A; a USB cable in front of a PPK2 those of the cable."""
+    stm32 = PortInfo("/dev/ttyACM5", 0x0483, 0x5740, "1", description="STM32 Virtual ComPort")
+    cable = PortInfo("/dev/ttyUSB0", 0x0403, 0x6001, "2", description="FT232R USB UART")
+    attach(monkeypatch, stm32, cable, PPK2)
+    for spec in ("ina226:/dev/ttyACM5", "lpm01a:/dev/ttyACM5", "ppk2:/dev/ttyUSB0", "ppk2:/dev/ttyACM0"):
+        assert isinstance(open_meter(spec), Driver)
+
+
+def test_a_setting_less_in_a_spec() -> None:
+    assert take_setting("ppk2:P?voltage_v=1.80&mode=source", "voltage_v") == ("ppk2:P?mode=source", 1.8)
+    assert take_setting("ppk2:P?voltage_v=1.8", "voltage_v") == ("ppk2:P", 1.8)
+    assert take_setting("ppk2", "mode") == ("ppk2", None)
+    with pytest.raises(SettingError, match="no setting 'volts'"):
+        take_setting("ppk2?volts=1", "voltage_v")
 
 
 def test_a_setting_more_in_a_spec() -> None:

@@ -97,7 +97,11 @@ class Otii(Driver):
         if client is not None:
             # An error of closing would only say again that it does not answer.
             with suppress(MeterError) if self._failed else nullcontext(), vendor_errors(f"{self.port}: disconnecting"):
-                client.disconnect()
+                try:
+                    client.disconnect()
+                finally:
+                    if client.otii is not None:  # it stopped at a request, before it closed the connection
+                        client.otii.connection.close_connection()
 
     def _set_rate(self, rate_hz: float, range_a: float | None) -> float:
         device = self._device
