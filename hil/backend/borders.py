@@ -73,24 +73,22 @@ def energies(trace: Trace, told: Told, *, scope: str, accuracy: Accuracy | None,
         return Energies({}, {INFERENCE: unaligned})
     work = _work(told)
     idle = _idle(trace, alignment, *span(told))
-    found: dict[str, PhaseEnergy] = {}
     refused: dict[str, MeterError] = {}
     resting = energy_by_phase(
         trace, idle, alignment, scope=scope, accuracy=accuracy, tolerance=SHORT_TOLERANCE, refused=refused
     ).get(IDLE)
     if resting is None:  # energies above idle are lost then, gross ones are not
         idle = []
-    for tolerance, names in ((TOLERANCE, {INFERENCE}), (SHORT_TOLERANCE, {w.name for w in work} - {INFERENCE})):
-        found |= energy_by_phase(
-            trace,
-            [window for window in work if window.name in names],
-            alignment,
-            scope=scope,
-            idle=idle,
-            accuracy=accuracy,
-            tolerance=tolerance,
-            refused=refused,
-        )
+    found = energy_by_phase(
+        trace,
+        work,
+        alignment,
+        scope=scope,
+        idle=idle,
+        accuracy=accuracy,
+        tolerance={window.name: TOLERANCE if window.name == INFERENCE else SHORT_TOLERANCE for window in work},
+        refused=refused,
+    )
     if (error := _not_idle(found.get(INFERENCE))) is not None:
         found, resting = {name: replace(energy, above_idle=None, idle=None) for name, energy in found.items()}, None
         refused[IDLE] = error
