@@ -1,7 +1,8 @@
 """Build the zoo: make each Keras network, quantize it to full int8, write it as ``<name>.tflite``.
 
 ``python -m hil.zoo.build [NAME ...] [--out DIR]`` needs TensorFlow and scikit-learn (``pip install 'hil[tf]'``);
-using the shipped files needs neither.  Seeds are fixed: two builds give the same bytes.
+using the shipped files needs neither.  Seeds are fixed: two builds give the same bytes, but for
+the last bit of a scale where another kind of processor sums otherwise.
 
 Quantization: int8 weights, activations, inputs and outputs; one scale per output channel for convolutions and one
 per tensor for fully connected layers, which is what every microcontroller runtime accepts.
