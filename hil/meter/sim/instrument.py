@@ -19,6 +19,7 @@ from hil.meter.types import Float
 
 Bits = npt.NDArray[np.uint8]
 _POLL_S = 0.002
+_LAST_READ_S = 0.1  # until what was sent before a hang-up has been read
 _STOP_S = 5.0
 _CHUNK_BYTES = 4096
 _BATCH = 4096  # samples made at a time
@@ -278,10 +279,13 @@ class PtyInstrument(ABC):
             return data
         if not self._stream:
             self._make()
-        hang_up = self.faults.hang_up_at
         data = bytes(self._stream[:_CHUNK_BYTES])
-        if hang_up is not None and self._line_at - len(self._stream) + len(data) > hang_up:
-            raise HungUp
+        if data and self.faults.hang_up_at is not None:
+            left = self.faults.hang_up_at - (self._line_at - len(self._stream))
+            if left <= 0:
+                time.sleep(_LAST_READ_S)
+                raise HungUp
+            data = data[:left]
         del self._stream[: len(data)]
         return data
 
